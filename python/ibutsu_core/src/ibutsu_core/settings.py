@@ -1,0 +1,373 @@
+"""The environment of each application, as data, and read once into typed settings.
+
+`VARIABLES` is the one place that says which application needs which variable, its default and what it means.
+Start-up, the documentation, `ibutsu doctor` and the manifests' tests all read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+VISIBILITY_TIMEOUT = 12 * 60 * 60
+"""Seconds after which Redis hands an unacknowledged message to another worker; above the longest task."""
+
+LONGEST_TASK = VISIBILITY_TIMEOUT - 60 * 60
+"""Seconds that a task may take at most: an hour below the visibility timeout."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class Application(enum.StrEnum):
+    """The four processes of the system."""
+
+    FLOWER = "flower"
+    WORKER = "worker"
+    SCHEDULER = "scheduler"
+    BACKEND = "backend"
+
+
+class SettingsError(Exception):
+    """The environment lacks something or has something malformed. `problems` has one sentence for each."""
+
+    def __init__(self, application: Application, problems: tuple[str, ...]) -> None:
+        self.application = application
+        self.problems = problems
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"The {application} cannot start, its environment is not right:{lines}")
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]+", value, re.ASCII) or not low <= int(value) <= high:
+            raise ValueError(f"is not a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _port(value: str) -> int:
+    if value.startswith("tcp://"):
+        # Kubernetes injects NAME_PORT=tcp://… for a Service called `postgresql`.
+        raise ValueError(
+            "is a Kubernetes service link, not a port; set it explicitly, or set enableServiceLinks: false"
+        )
+    return _whole(1, 65535)(value)
+
+
+def _log_level(value: str) -> str:
+    if value.lower() not in LOG_LEVELS:
+        raise ValueError(f"is none of {', '.join(LOG_LEVELS)}")
+    return value.lower()
+
+
+def _redis_url(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme not in ("redis", "rediss"):
+        raise ValueError("is not a URL of the form redis://:PASSWORD@HOST:PORT/DATABASE")
+    # A password may hold any character; only the last @ before the host ends it.
+    credentials, at, address = rest.rpartition("@")
+    user, _, password = credentials.partition(":")
+    try:
+        url = urlsplit(f"{scheme}://{address}")
+        host, _port_number = url.hostname, url.port
+    except ValueError as error:
+        raise ValueError("has a port that is not a number from 0 to 65535") from error
+    if not host:
+        raise ValueError("names no host; the form is redis://:PASSWORD@HOST:PORT/DATABASE")
+    if not re.fullmatch(r"/?[0-9]*", url.path, re.ASCII):
+        raise ValueError("has a database that is not a number; the form is redis://:PASSWORD@HOST:PORT/DATABASE")
+    if not at:
+        return value
+    return f"{scheme}://{_encoded(user)}:{_encoded(password)}@{address}"
+
+
+def _encoded(text: str) -> str:
+    """Percent-encode what a URL cannot hold; what is percent-encoded already stays as it is."""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        return quote(text, safe="")
+    return quote(text, safe="%")
+
+
+def _basic_auth(value: str) -> str:
+    for pair in value.split(","):
+        user, separator, password = pair.partition(":")
+        if not (user and separator and password):
+            raise ValueError("is not of the form USERNAME:PASSWORD")
+    return value
+
+
+_ALL = frozenset(Application)
+_CELERY = frozenset((Application.FLOWER, Application.WORKER, Application.SCHEDULER))
+_DATABASE = frozenset((Application.WORKER, Application.SCHEDULER, Application.BACKEND))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One environment variable.
+
+    `applications` are those that read it; all of them require it when `default` is None and `optional` is false.
+    A `secret` is never printed, and may come from a file that `NAME_FILE` names. `parse` turns the text into the
+    value, or raises a ValueError whose message goes on from "NAME …" and does not repeat the text.
+    """
+
+    name: str
+    applications: frozenset[Application]
+    meaning: str
+    parse: Callable[[str], Any] = _text
+    default: str | None = None
+    optional: bool = False
+    secret: bool = False
+    example: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether an application that reads it cannot start without it."""
+        return self.default is None and not self.optional
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        name="CELERY_BROKER_URL",
+        applications=_ALL,
+        meaning="Redis, as the task queue; the same for all containers",
+        parse=_redis_url,
+        secret=True,
+        example="redis://:password@redis.svc:6379/0",
+    ),
+    Variable(
+        name="CELERY_RESULT_BACKEND",
+        applications=_ALL,
+        meaning="Redis, as the store of task results",
+        parse=_redis_url,
+        secret=True,
+        example="redis://:password@redis.svc:6379/0",
+    ),
+    Variable(
+        name="REDIS_PASSWORD",
+        applications=_ALL,
+        meaning="where the two URLs above hold this password verbatim, it is percent-encoded there",
+        optional=True,
+        secret=True,
+        example="password",
+    ),
+    Variable(
+        name="POSTGRESQL_HOST",
+        applications=_DATABASE,
+        meaning="PostgreSQL's host name, or the directory of its socket",
+        example="postgresql.svc",
+    ),
+    Variable(
+        name="POSTGRESQL_PORT",
+        applications=_DATABASE,
+        meaning="PostgreSQL's port",
+        parse=_port,
+        default="5432",
+    ),
+    Variable(
+        name="POSTGRESQL_USER",
+        applications=_DATABASE,
+        meaning="PostgreSQL's user, any characters",
+        secret=True,
+        example="ibutsu",
+    ),
+    Variable(
+        name="POSTGRESQL_PASSWORD",
+        applications=_DATABASE,
+        meaning="the user's password, any characters",
+        secret=True,
+        example="password",
+    ),
+    Variable(
+        name="POSTGRESQL_DATABASE",
+        applications=_DATABASE,
+        meaning="the database's name, any characters",
+        secret=True,
+        example="ibutsu",
+    ),
+    Variable(
+        name="FLOWER_BASIC_AUTH",
+        applications=frozenset((Application.FLOWER,)),
+        meaning="who may log in to Flower",
+        parse=_basic_auth,
+        secret=True,
+        example="username:password",
+    ),
+    Variable(
+        name="CELERY_WORKER_CONCURRENCY",
+        applications=frozenset((Application.WORKER,)),
+        meaning="how many tasks a worker runs at once",
+        parse=_whole(1, 1000),
+        default="1",
+    ),
+    Variable(
+        name="CELERY_RESULT_EXPIRES",
+        applications=_ALL,
+        meaning="seconds after which a task's result leaves Redis",
+        parse=_whole(1, 10 * 365 * 24 * 60 * 60),
+        default="86400",
+    ),
+    Variable(
+        name="CELERY_TASK_TIME_LIMIT",
+        applications=frozenset((Application.WORKER,)),
+        meaning=f"seconds after which a task is ended; never more than {LONGEST_TASK}",
+        parse=_whole(1, LONGEST_TASK),
+        optional=True,
+        example="3600",
+    ),
+    Variable(
+        name="CELERY_WORKER_LOGLEVEL",
+        applications=_ALL,
+        meaning=f"how much is logged: {', '.join(LOG_LEVELS)}",
+        parse=_log_level,
+        default="info",
+    ),
+    Variable(
+        name="IBUTSU_PUBLIC_URL",
+        applications=frozenset((Application.BACKEND,)),
+        meaning="where people reach the API, for the links that it answers; the request's own address when unset",
+        optional=True,
+        example="https://ibutsu.example.com",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CelerySettings:
+    """What every Celery application and every sender of tasks needs. Times are in seconds."""
+
+    broker_url: str = dataclasses.field(repr=False)
+    result_backend: str = dataclasses.field(repr=False)
+    result_expires: int = 86400
+    worker_concurrency: int = 1
+    task_time_limit: int | None = None
+    loglevel: str = "info"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Where PostgreSQL is. The fields are plain text: whoever makes a URL of them encodes them."""
+
+    host: str
+    port: int
+    user: str = dataclasses.field(repr=False)
+    password: str = dataclasses.field(repr=False)
+    database: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others."""
+
+    application: Application
+    celery: CelerySettings
+    database: DatabaseSettings | None = None
+    flower_basic_auth: str | None = dataclasses.field(default=None, repr=False)
+    public_url: str | None = None
+
+
+def variables(application: Application) -> tuple[Variable, ...]:
+    """Return the variables that the application reads, in the order of the documentation."""
+    return tuple(variable for variable in VARIABLES if application in variable.applications)
+
+
+def load(
+    application: Application,
+    environ: Mapping[str, str],
+    *,
+    read_file: Callable[[str], str] | None = None,
+) -> Settings:
+    """Read the application's settings from `environ`; an empty variable counts as unset.
+
+    `read_file` returns the text of a file that a `NAME_FILE` variable names, or raises OSError or UnicodeDecodeError;
+    without it such variables are refused, for this package opens no file. Raises SettingsError that names every
+    problem at once and holds no secret.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    texts: dict[str, str] = {}
+    for variable in variables(application):
+        try:
+            text = _text_of(variable, environ, read_file)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if text is None:
+            if variable.required:
+                problems.append(_missing(variable))
+            values[variable.name] = None
+            continue
+        texts[variable.name] = text
+    password = texts.get("REDIS_PASSWORD")
+    for variable in variables(application):
+        text = texts.get(variable.name)
+        if text is None:
+            continue
+        if password and variable.parse is _redis_url:
+            text = text.replace(f":{password}@", f":{quote(password, safe='')}@", 1)
+        try:
+            values[variable.name] = variable.parse(text)
+        except ValueError as error:
+            shown = "" if variable.secret else f"={text!r}"
+            problems.append(f"{variable.name}{shown} {error}.")
+    if problems:
+        raise SettingsError(application, tuple(problems))
+    return _typed(application, values)
+
+
+def _text_of(variable: Variable, environ: Mapping[str, str], read_file: Callable[[str], str] | None) -> str | None:
+    text = environ.get(variable.name) or None
+    path = environ.get(f"{variable.name}_FILE") if variable.secret else None
+    if text and path:
+        raise ValueError(f"{variable.name} and {variable.name}_FILE are both set; keep one of them.")
+    if path:
+        if read_file is None:
+            raise ValueError(f"{variable.name}_FILE is set, but files are not read here; set {variable.name}.")
+        try:
+            text = read_file(path).rstrip("\r\n") or None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ValueError(f"{variable.name}_FILE names {path!r}, which cannot be read: {reason}.") from error
+        if text is None:
+            raise ValueError(f"{variable.name}_FILE names {path!r}, which is empty.")
+    return text or variable.default
+
+
+def _missing(variable: Variable) -> str:
+    file = f" (or {variable.name}_FILE)" if variable.secret else ""
+    return f"{variable.name}{file} is not set: {variable.meaning}. Example: {variable.example}"
+
+
+def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
+    celery = CelerySettings(
+        broker_url=values["CELERY_BROKER_URL"],
+        result_backend=values["CELERY_RESULT_BACKEND"],
+        result_expires=values["CELERY_RESULT_EXPIRES"],
+        worker_concurrency=values.get("CELERY_WORKER_CONCURRENCY") or 1,
+        task_time_limit=values.get("CELERY_TASK_TIME_LIMIT"),
+        loglevel=values["CELERY_WORKER_LOGLEVEL"],
+    )
+    database = None
+    if application in _DATABASE:
+        database = DatabaseSettings(
+            host=values["POSTGRESQL_HOST"],
+            port=values["POSTGRESQL_PORT"],
+            user=values["POSTGRESQL_USER"],
+            password=values["POSTGRESQL_PASSWORD"],
+            database=values["POSTGRESQL_DATABASE"],
+        )
+    return Settings(
+        application=application,
+        celery=celery,
+        database=database,
+        flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
+        public_url=values.get("IBUTSU_PUBLIC_URL"),
+    )

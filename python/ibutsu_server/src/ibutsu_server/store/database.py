@@ -1,0 +1,68 @@
+"""The connection to PostgreSQL, and which of its errors pass by themselves."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from ibutsu_core.settings import DatabaseSettings
+from sqlalchemy import exc
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+
+# Classes of SQLSTATE that another attempt may not meet: connection, resources, operator intervention, system error;
+# serialization failure, deadlock, lock not available.
+_TRANSIENT_CLASSES = ("08", "53", "57", "58")
+_TRANSIENT_STATES = ("40001", "40P01", "55P03")
+
+
+def database_url(settings: DatabaseSettings) -> sa.URL:
+    """Return SQLAlchemy's URL; any characters in the settings reach PostgreSQL unharmed."""
+    return sa.URL.create(
+        "postgresql+psycopg2",
+        username=settings.user,
+        password=settings.password,
+        host=settings.host,
+        port=settings.port,
+        database=settings.database,
+    )
+
+
+def create_engine(settings: DatabaseSettings, *, application: str, pool_size: int = 5) -> sa.Engine:
+    """Make an engine whose connections are tested before use, and say in PostgreSQL which `application` they are."""
+    return sa.create_engine(
+        database_url(settings),
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": application,
+            "options": "-c timezone=UTC",
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
+    )
+
+
+def create_session(engine: sa.Engine) -> scoped_session[Session]:
+    """Make the session that a thread's work shares."""
+    return scoped_session(sessionmaker(engine, expire_on_commit=False))
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the error is the database's and passes by itself: it is away, busy, full, or chose us to yield."""
+    if isinstance(error, exc.DBAPIError):
+        state = getattr(error.orig, "pgcode", None)
+        if state is None:
+            return error.connection_invalidated or isinstance(error, exc.OperationalError | exc.InterfaceError)
+        return state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES
+    if isinstance(error, exc.TimeoutError):  # The pool had no connection to give.
+        return True
+    # An error that COPY raises comes from the driver as it is.
+    state = getattr(error, "pgcode", None)
+    if type(error).__module__.startswith("psycopg2"):
+        if state is None:
+            return type(error).__name__ in ("OperationalError", "InterfaceError")
+        return state in _TRANSIENT_STATES or state[:2] in _TRANSIENT_CLASSES
+    return False

@@ -1,0 +1,10 @@
+"""Alembic's environment: the connection comes from `ibutsu_server.store.migrate`."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from ibutsu_server.store.models import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+context.run_migrations()
