@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from freezegun import freeze_time
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ibutsu_core.retention import (
@@ -151,6 +151,7 @@ def test_a_new_year_that_has_come_only_locally_does_not_count() -> None:
     assert cutoff(12, datetime(2026, 1, 1, 5, tzinfo=ZoneInfo("Pacific/Kiritimati"))) == utc(2024, 12, 31, 15)
 
 
+@settings(deadline=None, max_examples=50)
 @given(months, nows, zones)
 def test_without_now_the_clock_is_asked(count: int, now: datetime, zone: ZoneInfo) -> None:
     with freeze_time(now.astimezone(zone)):

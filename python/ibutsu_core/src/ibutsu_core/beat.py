@@ -13,5 +13,5 @@ class StatelessScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         """Take the schedule from the configuration."""
-        self.install_default_entries(self.data)
+        self.install_default_entries(self.schedule)
         self.merge_inplace(self.app.conf.beat_schedule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 from celery import Celery, signals
 
 from ibutsu_core import schedule
+from ibutsu_core.retention import RetentionPolicy
 from ibutsu_core.settings import LONGEST_TASK, VISIBILITY_TIMEOUT, Application, CelerySettings, load
 from ibutsu_core.task import FlaskApplication, IbutsuTask
 
@@ -37,7 +39,7 @@ TRANSPORT_OPTIONS: Mapping[str, Any] = {
 class MonitoringCelery(Celery):
     """An application that no worker may run with: it knows no task, and would discard every message."""
 
-    def Worker(self, **_options: Any) -> NoReturn:  # noqa: N802 - Celery's name
+    def Worker(self, **_options: Any) -> NoReturn:  # type: ignore[override]  # noqa: N802 - Celery's name
         """Refuse, where `celery worker` would make its worker."""
         raise SystemExit(f"{self.main} executes no tasks; start workers with --app ibutsu_server:worker_app.")
 
@@ -58,28 +60,28 @@ def create_flask_celery_app(
     name: str = "ibutsu_worker",
     *,
     settings: CelerySettings | None = None,
-    beat_schedule: tuple[schedule.Entry, ...] | None = None,
+    policy: RetentionPolicy | None = None,
 ) -> Celery:
     """Make an application whose tasks run inside `app`'s context.
 
-    Without `beat_schedule` it is a worker's: the five task modules and no schedule. With it, it is the scheduler's:
-    the schedule and no task modules, since the scheduler only sends. Without `settings` they are read from the
+    Without `policy` it is a worker's: the five task modules and no schedule. With it, it is the scheduler's: the
+    schedule and no task modules, since the scheduler only sends. Without `settings` they are read from the
     environment; raises SettingsError.
     """
-    role = Application.WORKER if beat_schedule is None else Application.SCHEDULER
+    role = Application.WORKER if policy is None else Application.SCHEDULER
     settings = settings or load(role, os.environ).celery
-    kind = Celery if beat_schedule is None else MonitoringCelery
-    celery = kind(name, task_cls=IbutsuTask, set_as_current=beat_schedule is None)
+    kind: type[Celery] = Celery if policy is None else MonitoringCelery
+    celery = kind(name, task_cls=IbutsuTask, set_as_current=policy is None)
     celery.conf.update(_configuration(settings))
-    celery.flask_app = app
-    if beat_schedule is None:
+    celery.flask_app = app  # type: ignore[attr-defined]
+    if policy is None:
         celery.conf.update(imports=TASK_MODULES)
     else:
         celery.conf.update(
-            beat_schedule=schedule.celery_schedule(beat_schedule),
+            beat_schedule=schedule.beat_schedule(policy),
             beat_scheduler="ibutsu_core.beat:StatelessScheduler",
         )
-        _log_schedule_at_start(beat_schedule)
+        _log_schedule_at_start(schedule.beat_entries(policy))
     return celery
 
 
@@ -122,7 +124,7 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
 
 def _log_schedule_at_start(entries: tuple[schedule.Entry, ...]) -> None:
     def log_schedule(**_: Any) -> None:
-        now = schedule.utc_now()
+        now = dt.datetime.now(dt.UTC)
         for entry in entries:
             logger.info(
                 "beat_schedule: %s runs %s%s %s, next at %s",

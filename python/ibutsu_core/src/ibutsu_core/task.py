@@ -59,7 +59,7 @@ def retry_delay(retries: int, *, draw: Callable[[], float] = random.random) -> f
     return delay * (0.5 + draw() / 2)
 
 
-class IbutsuTask(Task):
+class IbutsuTask(Task[Any, Any]):
     """A task that runs inside Flask's application context, with a session.
 
     The session is committed on success, rolled back on failure, and always removed. Transient failures are retried
@@ -71,7 +71,7 @@ class IbutsuTask(Task):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; see the class."""
-        flask_app: FlaskApplication = self.app.flask_app
+        flask_app: FlaskApplication = self.app.flask_app  # type: ignore[attr-defined]
         runtime: TaskRuntime = flask_app.extensions[EXTENSION]
         with flask_app.app_context():
             try:

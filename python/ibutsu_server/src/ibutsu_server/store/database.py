@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from ibutsu_core.settings import DatabaseSettings
 from sqlalchemy import exc
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from ibutsu_core.settings import DatabaseSettings
 
 CONNECT_TIMEOUT = 10
 """Seconds."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import sqlalchemy as sa
-from ibutsu_core.settings import DatabaseSettings
 from sqlalchemy.orm import Session
 
+from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import accounts
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Project, ProjectMember

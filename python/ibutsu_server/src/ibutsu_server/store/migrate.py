@@ -9,8 +9,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ibutsu_core.settings import DatabaseSettings
 
+from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store.database import create_engine
 
 # Any number that nothing else in the database locks; two upgrades at once run one after the other.

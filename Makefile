@@ -1,0 +1,46 @@
+# The everyday commands; `make help` lists them. They need make and Python 3.11 or newer, nothing else.
+#
+#   PYTHON=python3.13  another interpreter      VENV=.venv-3.13  another place for the environment
+#   ARGS="…"           more arguments for the command of the target
+
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+
+MAKEFLAGS += --no-print-directory
+PACKAGES := $(wildcard python/*/pyproject.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help up test test-slow lint format lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(firstword $(MAKEFILE_LIST))
+
+up: $(VENV)/up.stamp  ## run the whole system here, until Ctrl-C
+	@exec $(VENV)/bin/ibutsu up $(ARGS)
+
+test: $(VENV)/dev.stamp  ## run the tests, but for the slow ones
+	@exec $(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/dev.stamp  ## run the slow tests
+	@exec $(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev.stamp  ## check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format: $(VENV)/dev.stamp  ## put the code into its form
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+lock: $(VENV)/dev.stamp  ## resolve the requirements anew (ARGS=--upgrade for newer versions)
+	@PATH="$(abspath $(VENV))/bin:$$PATH" requirements/lock $(ARGS)
+
+clean:  ## remove what can be made again; the data in .ibutsu stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/%.stamp: requirements/%.txt requirements/environment $(PACKAGES)
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" requirements/environment $*

@@ -1,0 +1,109 @@
+"""Who asks, and what they may see: projects they own or are members of; superadmins everything."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import flask
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
+
+from ibutsu_server.store import accounts, pages
+from ibutsu_server.store.models import Base, Project, User
+
+View = TypeVar("View", bound=Callable[..., Any])
+Row = TypeVar("Row", bound=Base)
+
+
+def public(view: View) -> View:
+    """Mark a view that needs no token."""
+    view.is_public = True  # type: ignore[attr-defined]
+    return view
+
+
+def session() -> Session:
+    """Return the request's session."""
+    return cast("Session", flask.current_app.extensions["ibutsu_session"]())
+
+
+def user() -> User:
+    """Return who asks."""
+    return cast("User", flask.g.user)
+
+
+def authenticate() -> None:
+    """Refuse a request of the API whose view is not public and that has no valid token."""
+    if flask.request.blueprint != "api" or flask.request.endpoint is None:
+        return
+    if "\x00" in flask.request.full_path or any("\x00" in value for value in flask.request.args.values()):
+        raise BadRequest("The address holds a NUL character.")
+    if not getattr(flask.current_app.view_functions[flask.request.endpoint], "is_public", False):
+        identify()
+
+
+def identify() -> None:
+    """Find the user of the request's token, or raise Unauthorized."""
+    authorization = flask.request.authorization
+    if authorization is None or authorization.type != "bearer" or not authorization.token:
+        raise Unauthorized("Send a token: Authorization: Bearer <token>.")
+    found = accounts.user_of_bearer(session(), authorization.token)
+    if found is None:
+        raise Unauthorized("The token is not valid: it is malformed, expired or deleted.")
+    flask.g.user = found
+
+
+def uuid_of(text: str, what: str = "id") -> uuid.UUID:
+    """Return the UUID that a client wrote, or raise BadRequest."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise BadRequest(f"The {what} {text[:80]!r} is not a UUID.") from None
+
+
+def visible(project_id: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that the user may see the project that the column names."""
+    return pages.visible(user(), project_id)
+
+
+def require_project(project_id: uuid.UUID | None) -> None:
+    """Raise Forbidden unless the user may see the project; what has no project is for superadmins."""
+    if user().is_superadmin:
+        return
+    if project_id is None or not session().scalar(
+        sa.select(sa.exists().where(Project.id == project_id, visible(Project.id)))
+    ):
+        raise Forbidden("You are not a member of the project.")
+
+
+def find(model: type[Row], text: str, what: str, *, lock: bool = False) -> Row:
+    """Return the row with that id; raise BadRequest for no UUID, NotFound for no row. Checks no membership."""
+    row = session().get(model, uuid_of(text, f"{what} id"), with_for_update=lock)
+    if row is None:
+        raise NotFound(f"There is no {what} {text}.")
+    return row
+
+
+def project_named(name: object) -> Project:
+    """Return the project of that name or UUID, of which the user is a member; raise BadRequest or Forbidden."""
+    if not isinstance(name, str):
+        raise BadRequest("The project is neither a name nor a UUID.")
+    condition = Project.name == name
+    with contextlib.suppress(ValueError):
+        condition = sa.or_(condition, Project.id == uuid.UUID(name))
+    found = session().scalars(sa.select(Project).where(condition).order_by(Project.name == name).limit(1)).first()
+    if found is None:
+        raise BadRequest(f"There is no project {name[:200]!r}.")
+    require_project(found.id)
+    return found
+
+
+def project_of(metadata: dict[str, Any] | None, project_id: uuid.UUID | None) -> Project | None:
+    """Return the project that a body names in `metadata.project`, else in `project_id`; None if in neither."""
+    named = (metadata or {}).get("project")
+    if named is not None and named != "":
+        return project_named(named)
+    return None if project_id is None else project_named(str(project_id))

@@ -1,0 +1,190 @@
+"""Artifacts: files of runs and of results."""
+
+from __future__ import annotations
+
+import itertools
+import mimetypes
+import re
+import tempfile
+import unicodedata
+import uuid
+from collections.abc import Iterator
+from typing import IO
+from urllib.parse import quote
+
+import flask
+import sqlalchemy as sa
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+
+from ibutsu_server.api import access, answers, bodies, multipart, schemas
+from ibutsu_server.api.blueprint import api
+from ibutsu_server.store import artifacts
+from ibutsu_server.store.models import Artifact, Result, Run
+
+MAX_SIZE = 64 * 1024 * 1024
+"""Bytes of an uploaded artifact at most; those of an archive have no limit of their own."""
+
+_IN_MEMORY = 512 * 1024
+"""Bytes of an uploaded artifact that are kept in memory until its form is complete; more go to a temporary file."""
+
+_TYPES = {".log": "text/plain", ".txt": "text/plain", ".json": "application/json", ".webp": "image/webp"}
+_MAGIC = {
+    b"\x89PNG\r\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"%PDF-": "application/pdf",
+    b"PK\x03\x04": "application/zip",
+    b"\x1f\x8b": "application/gzip",
+}
+
+
+def serialise(artifact: Artifact) -> schemas.Artifact:
+    """Return the artifact as the contract has it."""
+    return schemas.Artifact.model_validate(artifact)
+
+
+@api.get("/artifact")
+def get_artifacts() -> flask.Response:
+    """List the artifacts of a run or of a result, in the order of their arrival."""
+    arguments = flask.request.args
+    owned = sa.or_(
+        Artifact.result_id.in_(sa.select(Result.id).where(access.visible(Result.project_id))),
+        Artifact.run_id.in_(sa.select(Run.id).where(access.visible(Run.project_id))),
+    )
+    where = [sa.true() if access.user().is_superadmin else owned]
+    for argument, column in (("resultId", Artifact.result_id), ("runId", Artifact.run_id)):
+        if argument in arguments:
+            where.append(column == access.uuid_of(arguments[argument], argument))
+    return answers.page("artifacts", Artifact, serialise, where=where, order=[Artifact.id.asc()])
+
+
+@api.post("/artifact")
+def add_artifact() -> flask.Response:
+    """Store a file of a run or of a result."""
+    fields: dict[str, str] = {}
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+        found = False
+        for part in multipart.parts(flask.request):
+            if part.name == "file" and part.filename is not None:
+                found = True
+                for chunk in part.chunks:
+                    if file.tell() + len(chunk) > MAX_SIZE:
+                        raise RequestEntityTooLarge(f"The artifact is larger than {MAX_SIZE} bytes.")
+                    file.write(chunk)
+            elif part.name in ("filename", "resultId", "runId", "additionalMetadata"):
+                fields[part.name] = part.text()
+        if not found:
+            raise BadRequest("The form has no part `file`.")
+        return _stored(fields, file)
+
+
+def _stored(fields: dict[str, str], file: IO[bytes]) -> flask.Response:
+    if not fields.get("filename"):
+        raise BadRequest("The form has no `filename`.")
+    result_id, run_id = (
+        access.uuid_of(fields[name], name) if fields.get(name) else None for name in ("resultId", "runId")
+    )
+    if (result_id is None) == (run_id is None):
+        raise BadRequest("The form needs either `resultId` or `runId`.")
+    additional = None
+    if fields.get("additionalMetadata"):
+        additional = bodies.json_object(fields["additionalMetadata"], "additionalMetadata")
+    _require_owner(result_id, run_id)
+    session = access.session()
+    file.seek(0)
+    artifact = artifacts.write(
+        session,
+        iter(lambda: file.read(multipart.CHUNK), b""),
+        filename=fields["filename"],
+        run_id=run_id,
+        result_id=result_id,
+        additional_metadata=additional,
+    )
+    session.commit()
+    return answers.one(serialise(artifact), 201)
+
+
+@api.get("/artifact/<artifact_id>")
+def get_artifact(artifact_id: str) -> flask.Response:
+    """Answer with one artifact, without its bytes."""
+    return answers.one(serialise(_readable(artifact_id)))
+
+
+@api.get("/artifact/<artifact_id>/download")
+def download_artifact(artifact_id: str) -> flask.Response:
+    """Answer with the bytes, to be saved under the artifact's name."""
+    artifact = _readable(artifact_id)
+    response = _content(artifact)
+    response.headers["Content-Disposition"] = disposition(artifact.filename)
+    return response
+
+
+@api.get("/artifact/<artifact_id>/view")
+def view_artifact(artifact_id: str) -> flask.Response:
+    """Answer with the bytes, to be shown."""
+    return _content(_readable(artifact_id))
+
+
+@api.delete("/artifact/<artifact_id>")
+def delete_artifact(artifact_id: str) -> flask.Response:
+    """Delete the artifact and its bytes."""
+    artifact = _readable(artifact_id)
+    access.session().execute(sa.delete(Artifact).where(Artifact.id == artifact.id))
+    access.session().commit()
+    return flask.jsonify(message="The artifact is deleted.")
+
+
+def disposition(filename: str) -> str:
+    """Return the Content-Disposition of a download; any name gives a valid header."""
+    plain = unicodedata.normalize("NFKD", filename).encode("ascii", "ignore").decode()
+    plain = re.sub(r'[\x00-\x1f\x7f"\\]', "_", plain) or "artifact"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def content_type(filename: str, start: bytes) -> str:
+    """Return the type of a file by its name, else by its first bytes."""
+    ending = re.search(r"\.[^.]*$", filename.lower())
+    found = _TYPES.get(ending.group()) if ending else None
+    kind, encoding = mimetypes.guess_type(filename.replace(":", "_"), strict=False)
+    found = found or ("application/gzip" if encoding == "gzip" else None if encoding else kind)
+    found = found or next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    if found is None:
+        try:
+            # The first bytes may end within a character.
+            start.decode() if len(start) < 4 else start[:-3].decode("utf-8", "strict")
+            found = "application/octet-stream" if b"\x00" in start else "text/plain"
+        except UnicodeDecodeError:
+            found = "application/octet-stream"
+    return f"{found}; charset=utf-8" if found.startswith("text/") else found
+
+
+def _content(artifact: Artifact) -> flask.Response:
+    chunks: Iterator[bytes] = iter(artifacts.chunks_of(access.session(), artifact.id))
+    # The first piece is read here, while an error can still have a status of its own.
+    start = next(chunks, b"")
+    response = flask.Response(
+        flask.stream_with_context(itertools.chain((start,), chunks)),
+        headers={
+            "Content-Length": str(artifact.size),
+            # What people upload must not act in the name of whoever looks at it.
+            "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    response.headers["Content-Type"] = content_type(artifact.filename, start[:4096])
+    return response
+
+
+def _readable(artifact_id: str) -> Artifact:
+    artifact = access.find(Artifact, artifact_id, "artifact")
+    _require_owner(artifact.result_id, artifact.run_id)
+    return artifact
+
+
+def _require_owner(result_id: uuid.UUID | None, run_id: uuid.UUID | None) -> None:
+    owner: Result | Run
+    if result_id is not None:
+        owner = access.find(Result, str(result_id), "result")
+    else:
+        owner = access.find(Run, str(run_id), "run")
+    access.require_project(owner.project_id)

@@ -1,0 +1,77 @@
+"""What clients send: JSON, read strictly, and cleaned of what PostgreSQL cannot store."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, TypeVar
+
+import flask
+import pydantic
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a JSON body at most."""
+
+MAX_DEPTH = 100
+"""Levels of nesting of a JSON body at most."""
+
+Body = TypeVar("Body", bound=pydantic.BaseModel)
+
+# A NUL, and the halves of a surrogate pair, which UTF-8 cannot encode.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def read(model: type[Body]) -> Body:
+    """Return the request's JSON object as `model`; raise UnsupportedMediaType or BadRequest with a sentence."""
+    if not flask.request.is_json:
+        raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
+    flask.request.max_content_length = MAX_BODY
+    value = json_object(flask.request.get_data(cache=False), "body")
+    try:
+        return model.model_validate(value)
+    except pydantic.ValidationError as error:
+        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+        raise BadRequest(f"The body is not right: {'; '.join(problems)}.") from error
+
+
+def json_object(text: bytes | str, what: str) -> dict[str, Any]:
+    """Return the JSON object that `text` is, cleaned; raise BadRequest that calls the text `what`."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The {what} is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise BadRequest(f"The {what} is not a JSON object.")
+    cleaned: dict[str, Any] = clean(value)
+    return cleaned
+
+
+def clean_text(text: str) -> str:
+    """Return the text with U+FFFD in the place of every character that cannot be stored."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """Return the JSON value with cleaned texts; numbers that are none (NaN, Infinity) become texts."""
+    if depth > MAX_DEPTH:
+        raise BadRequest(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {clean_text(key): clean(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+    return value
+
+
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return `old` with the keys of `new` over it, objects merged all the way down."""
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        merged[key] = merge(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,17 @@
+"""The filters of a request's list; what cannot be used is a BadRequest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from werkzeug.exceptions import BadRequest
+
+from ibutsu_server.store import filters
+
+
+def conditions(model: filters.Model, texts: Sequence[str]) -> list[filters.Condition]:
+    """Return the conditions that the filters put on rows of `model`; all must hold."""
+    try:
+        return filters.conditions(model, texts)
+    except filters.FilterError as error:
+        raise BadRequest(str(error)) from error

@@ -1,0 +1,130 @@
+"""Imports: an upload is stored here, and turned into a run by a worker.
+
+The name of a file does not decide whether it is accepted: the worker tells the format by the contents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import Any
+
+import flask
+import pydantic
+import sqlalchemy as sa
+from werkzeug.exceptions import BadRequest
+
+from ibutsu_server.api import access, answers, bodies, filters, multipart, schemas
+from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.broker import broker
+from ibutsu_server.store.models import Import
+from ibutsu_server.store.uploads import UploadWriter
+
+TASK = "ibutsu_server.tasks.importers.import_results"
+
+_FORMATS = {".xml": "junit", ".tar.gz": "archive", ".tgz": "archive", ".tar": "archive", ".zip": "zip", ".gz": "gzip"}
+
+
+def serialise(row: Import, *, message: str | None = None, progress: dict[str, Any] | None = None) -> schemas.Import:
+    """Return the import as the contract has it."""
+    metadata = schemas.ImportMetadata(
+        run_id=[row.run_id] if row.run_id else [], project_id=row.project_id, message=message or row.error
+    )
+    with contextlib.suppress(pydantic.ValidationError):
+        metadata.progress = schemas.Progress.model_validate(progress) if progress else None
+    return schemas.Import(
+        **{name: getattr(row, name) for name in schemas.Import.model_fields if name != "metadata"}, metadata=metadata
+    )
+
+
+def format_of(filename: str) -> str:
+    """Return the format that the file's name promises."""
+    return next((kind for ending, kind in _FORMATS.items() if filename.lower().endswith(ending)), "unknown")
+
+
+@api.get("/import")
+def get_imports() -> flask.Response:
+    """List the imports that the user may see, newest first."""
+    return answers.page(
+        "imports",
+        Import,
+        serialise,
+        where=[
+            sa.or_(
+                access.visible(Import.project_id),
+                sa.and_(Import.project_id.is_(None), Import.user_id == access.user().id),
+            ),
+            *filters.conditions(Import, flask.request.args.getlist("filter")),
+        ],
+        order=[Import.created.desc(), Import.id.desc()],
+    )
+
+
+@api.get("/import/<import_id>")
+def get_import(import_id: str) -> flask.Response:
+    """Answer with one import, and how far it is while it runs."""
+    row = access.find(Import, import_id, "import")
+    if row.project_id is not None or row.user_id != access.user().id:
+        access.require_project(row.project_id)
+    progress = None
+    if row.status == "running":
+        access.session().rollback()
+        progress = broker().progress(row.id)
+    return answers.one(serialise(row, progress=progress))
+
+
+@api.post("/import")
+def add_import() -> flask.Response:
+    """Store the upload as it arrives, in one transaction, and then send its task.
+
+    The other fields may come before the file or after it. An upload that is refused or cut off leaves nothing.
+    """
+    session = access.session()
+    row: Import | None = None
+    given: dict[str, Any] = {}
+    for part in multipart.parts(flask.request):
+        if part.name == "importFile" and part.filename:
+            if row is not None:
+                raise BadRequest("The form has more than one file; send one import for each.")
+            row = _upload(part)
+        elif part.name == "project" and (name := part.text()):
+            given["project_id"] = access.project_named(name).id
+        elif part.name == "metadata" and (text := part.text()):
+            given["data"] = bodies.json_object(text, "field `metadata`")
+        elif part.name == "source" and (source := part.text()):
+            given["source"] = source
+    if row is None:
+        raise BadRequest("The form has no file `importFile`.")
+    for name, value in given.items():
+        setattr(row, name, value)
+    session.commit()
+    message = None
+    if broker().send(TASK, [str(row.id)], row.id):
+        row.sent = sa.func.now()
+        session.commit()
+    else:
+        message = "The upload is stored, but the task queue does not answer; the import starts when it is back."
+    return answers.one(serialise(row, message=message), 201)
+
+
+def _upload(part: multipart.Part) -> Import:
+    session = access.session()
+    # Some browsers send the whole path.
+    filename = (part.filename or "").replace("\\", "/").rpartition("/")[2] or "upload"
+    row = Import(
+        id=uuid.uuid4(),
+        filename=filename,
+        format=format_of(filename),
+        size=0,
+        sha256="",
+        user_id=access.user().id,
+        data={},
+    )
+    session.add(row)
+    session.flush()
+    writer = UploadWriter(session, row.id)
+    for chunk in part.chunks:
+        writer.write(chunk)
+    writer.close()
+    row.size, row.sha256 = writer.size, writer.sha256
+    return row

@@ -1,0 +1,110 @@
+"""Results of single tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+import flask
+from werkzeug.exceptions import BadRequest, Conflict
+
+from ibutsu_server.api import access, answers, bodies, filters, schemas
+from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.runs import places, repeats
+from ibutsu_server.store import summary
+from ibutsu_server.store.models import Result, Run
+
+
+def serialise(result: Result) -> schemas.Result:
+    """Return the result as the contract has it."""
+    return schemas.Result.model_validate(result)
+
+
+@api.get("/result")
+def get_results() -> flask.Response:
+    """List the results that the user may see, newest first."""
+    return answers.page(
+        "results",
+        Result,
+        serialise,
+        where=[access.visible(Result.project_id), *filters.conditions(Result, flask.request.args.getlist("filter"))],
+        order=[Result.start_time.desc(), Result.id.desc()],
+    )
+
+
+@api.get("/result/<result_id>")
+def get_result(result_id: str) -> flask.Response:
+    """Answer with one result."""
+    result = access.find(Result, result_id, "result")
+    access.require_project(result.project_id)
+    return answers.one(serialise(result))
+
+
+@api.post("/result")
+def add_result() -> flask.Response:
+    """Store a result. The same request a second time answers the same; another with its id is refused."""
+    body = bodies.read(schemas.ResultIn)
+    session = access.session()
+    project = access.project_of(body.metadata, body.project_id)
+    if project is None:
+        raise BadRequest("The result names no project, neither in metadata.project nor in project_id.")
+    run = _run_of(body)
+    metadata = dict(body.metadata or {})
+    promoted = metadata.get("user_properties")
+    if isinstance(promoted, dict):
+        del metadata["user_properties"]
+        metadata = promoted | metadata
+    values = body.given("test_id", "start_time", "duration", "result", "source", "params") | places(body)
+    values |= {"project_id": project.id, "run_id": run and run.id, "data": metadata}
+    stored = session.get(Result, body.id) if body.id else None
+    if stored is not None:
+        access.require_project(stored.project_id)
+        if not repeats(stored, values):
+            raise Conflict(f"There is a result {body.id} already; update it with PUT.")
+        return answers.one(serialise(stored), 201)
+    values.setdefault("start_time", dt.datetime.now(dt.UTC))
+    result = Result(id=body.id or uuid.uuid4(), **values)
+    session.add(result)
+    session.commit()
+    return answers.one(serialise(result), 201)
+
+
+@api.put("/result/<result_id>")
+def update_result(result_id: str) -> flask.Response:
+    """Replace the given fields and merge the metadata; the run's summary follows."""
+    result = access.find(Result, result_id, "result", lock=True)
+    access.require_project(result.project_id)
+    body = bodies.read(schemas.ResultIn)
+    session = access.session()
+    project = access.project_of(body.metadata, body.project_id)
+    run = _run_of(body)
+    runs = {result.run_id, run.id if run else result.run_id} - {None}
+    if project is not None:
+        result.project_id = project.id
+    if run is not None:
+        result.run_id = run.id
+    given = body.given("test_id", "start_time", "duration", "result", "source", "params") | places(body)
+    for name, value in given.items():
+        setattr(result, name, value)
+    if body.metadata:
+        result.data = bodies.merge(result.data, body.metadata)
+    session.flush()
+    if run is not None or "result" in given or "duration" in given:
+        for run_id in sorted(filter(None, runs)):
+            summary.update_run(session, run_id)
+    session.commit()
+    return answers.one(serialise(result))
+
+
+def _run_of(body: schemas.ResultIn) -> Run | None:
+    named = (body.metadata or {}).get("run")
+    if named is None or named == "":
+        named = body.run_id
+    if named is None:
+        return None
+    run_id = access.uuid_of(str(named), "run id")
+    run = access.session().get(Run, run_id)
+    if run is None:
+        raise BadRequest(f"There is no run {run_id}.")
+    access.require_project(run.project_id)
+    return run

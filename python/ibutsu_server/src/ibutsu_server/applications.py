@@ -1,0 +1,108 @@
+"""How each of the four applications is put together from its settings. Imports are late: Flower has no Flask."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
+from ibutsu_core.retention import RetentionPolicy
+from ibutsu_core.settings import Application, Settings, load
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+# Connections of one process: a worker's child runs one task at a time, and its progress needs none.
+_POOL_SIZES = {Application.WORKER: 2, Application.SCHEDULER: 1, Application.BACKEND: 10}
+
+
+def read_settings(application: Application) -> Settings:
+    """Read the application's settings from the process's environment and the files that it names."""
+    return load(application, os.environ, read_file=lambda path: Path(path).read_text("utf-8"))
+
+
+def create_flask(settings: Settings) -> Flask:
+    """Make the Flask application that tasks and requests run in, with one session a context."""
+    from flask import Flask
+
+    from ibutsu_core.task import EXTENSION, TaskRuntime
+    from ibutsu_server.store.database import create_engine, create_session, is_transient
+
+    if settings.database is None:
+        raise ValueError(f"The {settings.application} has no database.")
+    app = Flask("ibutsu_server")
+    engine = create_engine(
+        settings.database,
+        application=f"ibutsu-{settings.application}",
+        pool_size=_POOL_SIZES[settings.application],
+    )
+    session = create_session(engine)
+    app.extensions["ibutsu_settings"] = settings
+    app.extensions["ibutsu_engine"] = engine
+    app.extensions["ibutsu_session"] = session
+    app.extensions[EXTENSION] = TaskRuntime(session=session, is_transient=is_transient)
+
+    @app.teardown_appcontext
+    def give_connection_back(_error: BaseException | None) -> None:
+        session.remove()
+
+    return app
+
+
+def flower_app() -> Celery:
+    """Make Flower's application: broker only."""
+    settings = read_settings(Application.FLOWER)
+    _hand_to_celery(settings)
+    if settings.flower_basic_auth:
+        # Flower reads its options from the environment; this is the one that may have come from a file.
+        os.environ["FLOWER_BASIC_AUTH"] = settings.flower_basic_auth
+    return create_broker_celery_app("ibutsu_flower", settings=settings.celery)
+
+
+def worker_app() -> Celery:
+    """Make the worker's application: all task modules, no schedule."""
+    from celery import signals
+
+    settings = read_settings(Application.WORKER)
+    _hand_to_celery(settings)
+    flask_app = create_flask(settings)
+
+    def forget_connections(**_: object) -> None:
+        # A forked child must not use, nor close, its parent's connections.
+        flask_app.extensions["ibutsu_engine"].dispose(close=False)
+
+    signals.worker_process_init.connect(forget_connections, weak=False)
+    return create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
+
+
+def scheduler_app() -> Celery:
+    """Make the scheduler's application: the schedule, no task modules."""
+    settings = read_settings(Application.SCHEDULER)
+    _hand_to_celery(settings)
+    return create_flask_celery_app(
+        create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=RetentionPolicy()
+    )
+
+
+def backend_app() -> Flask:
+    """Make the API's WSGI application."""
+    from ibutsu_server import api
+
+    settings = read_settings(Application.BACKEND)
+    _hand_to_celery(settings)
+    app = create_flask(settings)
+    app.extensions["ibutsu_celery"] = create_broker_celery_app("ibutsu_backend", settings=settings.celery)
+    api.register(app)
+    return app
+
+
+def _hand_to_celery(settings: Settings) -> None:
+    """Give Celery's own reading of the environment the checked values: it prefers its own to the configuration."""
+    os.environ["CELERY_BROKER_URL"] = settings.celery.broker_url
+    os.environ["CELERY_RESULT_BACKEND"] = settings.celery.result_backend
+    # `celery worker` and `celery beat` each read a variable of their own; one sets both.
+    os.environ["CELERY_WORKER_LOGLEVEL"] = settings.celery.loglevel
+    os.environ.setdefault("CELERY_BEAT_LOGLEVEL", settings.celery.loglevel)

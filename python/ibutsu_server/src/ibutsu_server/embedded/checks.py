@@ -1,0 +1,69 @@
+"""Whether each part of the system is ready: None, or why not."""
+
+from __future__ import annotations
+
+import socket
+
+import httpx
+from celery import Celery
+
+from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.embedded import postgres, redis
+from ibutsu_server.embedded.supervisor import Check
+
+_PING_SECONDS = 0.5
+
+
+def postgres_ready(settings: DatabaseSettings) -> Check:
+    """Check that PostgreSQL lets the applications in."""
+
+    async def check() -> str | None:
+        return postgres.refusal(settings)
+
+    return check
+
+
+def redis_ready(url: str) -> Check:
+    """Check that Redis lets the applications in."""
+
+    async def check() -> str | None:
+        return redis.refusal(url)
+
+    return check
+
+
+def page_ready(url: str) -> Check:
+    """Check that the page answers 200."""
+
+    async def check() -> str | None:
+        async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+            try:
+                response = await client.get(url)
+            except httpx.HTTPError as error:
+                return f"{url} does not answer ({type(error).__name__})"
+        return None if response.status_code == httpx.codes.OK else f"{url} answers {response.status_code}"
+
+    return check
+
+
+def worker_ready(celery: Celery, name: str) -> Check:
+    """Check that the worker of that name (`worker1`, at this host) answers through the broker."""
+    node = f"{name}@{socket.gethostname()}"
+
+    async def check() -> str | None:
+        try:
+            replies = celery.control.ping(destination=[node], timeout=_PING_SECONDS, limit=1)
+        except OSError as error:
+            return f"the broker does not answer ({error})"
+        return None if replies else f"{node} does not answer through the broker"
+
+    return check
+
+
+def runs() -> Check:
+    """Check nothing but that the process still runs, for one that nobody can ask."""
+
+    async def check() -> str | None:
+        return None
+
+    return check

@@ -1,0 +1,178 @@
+"""The filters of lists: `<field><operator><value>`, turned into SQL expressions with bound parameters.
+
+A filter that cannot be parsed, names an unknown field or has a value of the wrong kind is a FilterError. Columns
+compare by their type; metadata compares as text, except the arrays that `ARRAYS` names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from ibutsu_server.store.models import Import, Project, Result, Run
+
+ARRAYS = frozenset(("tags", "markers", "annotations"))
+"""Metadata in which `=` and `*` look for elements."""
+
+Model = type[Run] | type[Result] | type[Import]
+Condition = sa.ColumnElement[bool]
+
+_SYNTAX = re.compile(r"([A-Za-z0-9._-]+)(>=|<=|[=!><)(~%*@])(.*)", re.DOTALL)
+_ALIASES = {")": ">=", "(": "<="}
+
+# Columns by the kind of their values.
+_IDS = frozenset(("id", "run_id", "project_id"))
+_TEXTS = frozenset(("test_id", "result", "component", "env", "source", "status", "filename", "format"))
+_NUMBERS = frozenset(("duration",))
+_TIMES = frozenset(("start_time", "created"))
+
+
+class FilterError(ValueError):
+    """The filter cannot be used; the message is a sentence for who wrote it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """One parsed filter."""
+
+    field: str
+    operator: str
+    value: str
+
+
+def parse(text: str) -> Filter:
+    """Return the filter that `text` is, or raise FilterError."""
+    match = _SYNTAX.fullmatch(text)
+    if match is None:
+        raise FilterError(f"The filter {text[:200]!r} is not of the form <field><operator><value>.")
+    field, operator, value = match.groups()
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    return Filter(field, _ALIASES.get(operator, operator), value)
+
+
+def conditions(model: Model, texts: Sequence[str]) -> list[Condition]:
+    """Return the conditions that the filters put on rows of `model`; all must hold."""
+    return [condition(model, parse(text)) for text in texts]
+
+
+def condition(model: Model, one: Filter) -> Condition:
+    """Return the condition that one filter puts on rows of `model`; raise FilterError for an unknown field."""
+    head, _, rest = one.field.partition(".")
+    if head in ("metadata", "data") and rest:
+        return _metadata(model, rest, one)
+    if head == "summary" and rest and model is Run:
+        path = rest.split(".")
+        kind = sa.func.jsonb_typeof(sa.func.jsonb_extract_path(Run.summary, *path))
+        text = sa.func.jsonb_extract_path_text(Run.summary, *path, type_=sa.Text)
+        number = sa.case((kind == "number", sa.cast(text, sa.Numeric)))
+        return _compare(number, one, _number)
+    if one.field in model.__table__.columns:
+        column = getattr(model, one.field)
+        if one.field in _IDS:
+            return _compare(column, one, _uuid)
+        if one.field in _TEXTS:
+            return _compare(column, one, str)
+        if one.field in _NUMBERS:
+            return _compare(column, one, _number)
+        if one.field in _TIMES:
+            return _compare(column, one, _time)
+    raise FilterError(f"There is no field {one.field[:200]!r} to filter by.")
+
+
+def _metadata(model: Model, path: str, one: Filter) -> Condition:
+    parts = path.split(".")
+    text = sa.func.jsonb_extract_path_text(model.data, *parts, type_=sa.Text)
+    if parts[0] in ARRAYS and len(parts) == 1:
+        contained = {"=": [one.value], "!": [one.value], "*": one.value.split(";")}.get(one.operator)
+        if contained is not None:
+            array = sa.func.jsonb_extract_path(model.data, *parts, type_=JSONB)
+            found = sa.func.coalesce(sa.or_(*(_contains(array, text, value) for value in contained)), sa.false())
+            return sa.not_(found) if one.operator == "!" else found
+    compared = _compare(text, one, str)
+    if path == "project" and one.operator == "=":
+        # What came by an import need not repeat its project in the metadata.
+        named = sa.select(Project.id).where(sa.or_(Project.name == one.value, Project.id.cast(sa.Text) == one.value))
+        return sa.or_(compared, model.project_id.in_(named))
+    return compared
+
+
+def _contains(array: Any, text: Any, value: str) -> Condition:
+    """The array has the value as an element, or as the `name` of one; or it is no array but that very value."""
+    elements: list[Any] = [value, {"name": value}]
+    try:
+        number = json.loads(value)
+    except (ValueError, RecursionError):
+        number = None
+    if isinstance(number, int | float) and math.isfinite(number):
+        elements.append(number)
+    return sa.or_(text == value, *(array.contains([element]) for element in elements))
+
+
+def _compare(column: Any, one: Filter, convert: Callable[[str], Any]) -> Condition:
+    """Apply the operator; `convert` makes the text a value of the column's kind, or raises ValueError."""
+
+    def value(text: str) -> Any:
+        try:
+            return convert(text)
+        except (ValueError, OverflowError) as error:
+            raise FilterError(
+                f"The filter on {one.field} has {text[:200]!r}, which is not {_KINDS[convert]}."
+            ) from error
+
+    found: Condition
+    match one.operator:
+        case "=":
+            found = column == value(one.value)
+        case "!":
+            found = column.is_distinct_from(value(one.value))
+        case ">":
+            found = column > value(one.value)
+        case "<":
+            found = column < value(one.value)
+        case ">=":
+            found = column >= value(one.value)
+        case "<=":
+            found = column <= value(one.value)
+        case "*":
+            found = column.in_([value(text) for text in one.value.split(";")])
+        case "@":
+            found = column.is_not(None) if one.value[:1].lower() in ("y", "t", "1") else column.is_(None)
+        case "~":
+            found = sa.cast(column, sa.Text).regexp_match(one.value)
+        case _:
+            found = sa.cast(column, sa.Text).icontains(one.value, autoescape=True)
+    return found
+
+
+def _uuid(text: str) -> uuid.UUID:
+    return uuid.UUID(text)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _time(text: str) -> dt.datetime:
+    time = dt.datetime.fromisoformat(text)
+    return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
+
+
+_KINDS: dict[Callable[[str], Any], str] = {
+    _uuid: "a UUID",
+    _number: "a number",
+    _time: "a time in ISO 8601",
+    str: "a text",
+}

@@ -1,0 +1,198 @@
+"""Uploads: their bytes in chunks, written and read as streams, and their imports' states."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ibutsu_server.store.models import Import, UploadChunk
+
+CHUNK_SIZE = 512 * 1024
+"""Bytes of a chunk; all but the last of an upload have just this many."""
+
+UNSENT_AFTER = "2 minutes"
+LOST_AFTER = "15 minutes"
+"""How long a message may have gone before an import that nobody works on is sent again."""
+
+
+class UploadWriter(io.RawIOBase):
+    """A writable stream whose bytes become the upload's chunks, within the session's open transaction.
+
+    `size`, in bytes, and `sha256`, as hexadecimal digits, are true after `close`.
+    """
+
+    def __init__(self, session: Session, import_id: uuid.UUID) -> None:
+        self._session = session
+        self._import_id = import_id
+        self._buffer = bytearray()
+        self._position = 0
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all that was written."""
+        return self._hash.hexdigest()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take bytes, and store each chunk that is full."""
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._buffer += view
+        self.size += len(view)
+        while len(self._buffer) >= CHUNK_SIZE:
+            self._store(bytes(self._buffer[:CHUNK_SIZE]))
+            del self._buffer[:CHUNK_SIZE]
+        return len(view)
+
+    def close(self) -> None:
+        """Store what is left."""
+        if not self.closed and self._buffer:
+            self._store(bytes(self._buffer))
+            self._buffer.clear()
+        super().close()
+
+    def _store(self, data: bytes) -> None:
+        row = {"import_id": self._import_id, "position": self._position, "data": data}
+        self._session.execute(sa.insert(UploadChunk).values(row))
+        self._position += 1
+
+
+class UploadReader(io.RawIOBase):
+    """A readable and seekable stream over an upload's chunks; one chunk is in memory at a time.
+
+    `bytes_read` counts what was read, for progress.
+    """
+
+    def __init__(self, session: Session, import_id: uuid.UUID, size: int) -> None:
+        self._session = session
+        self._import_id = import_id
+        self._size = size
+        self._offset = 0
+        self._loaded = -1
+        self._chunk = b""
+        self.bytes_read = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to `offset` bytes from the start, the present place or the end."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        self._offset = max(0, base + offset)
+        return self._offset
+
+    def tell(self) -> int:
+        """Return the place, in bytes from the start."""
+        return self._offset
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what the present chunk has, fetching it where needed."""
+        if self._offset >= self._size:
+            return 0
+        position, start = divmod(self._offset, CHUNK_SIZE)
+        if position != self._loaded:
+            self._chunk = self._fetch(position)
+            self._loaded = position
+        data = self._chunk[start : start + len(buffer)]
+        buffer[: len(data)] = data
+        self._offset += len(data)
+        self.bytes_read += len(data)
+        return len(data)
+
+    def _fetch(self, position: int) -> bytes:
+        query = sa.select(UploadChunk.data).where(
+            UploadChunk.import_id == self._import_id, UploadChunk.position == position
+        )
+        data = self._session.scalar(query)
+        if data is None:
+            raise MissingUploadError(f"Chunk {position} of the upload {self._import_id} is not in the database.")
+        return bytes(data)
+
+
+class MissingUploadError(Exception):
+    """The bytes of an upload are not there, or not all of them."""
+
+
+def claim(session: Session, import_id: uuid.UUID) -> Import | None:
+    """Note that a worker begins with the import, in a transaction of its own; None where there is nothing to do."""
+    row = session.execute(
+        sa.update(Import)
+        .where(Import.id == import_id, Import.status.in_(("pending", "running")))
+        .values(status="running", started=sa.func.now(), attempts=Import.attempts + 1)
+        .returning(Import)
+    ).scalar_one_or_none()
+    session.commit()
+    return row
+
+
+def lock(session: Session, import_id: uuid.UUID) -> bool:
+    """Take the import's lock until the transaction ends; False where another worker has it."""
+    return bool(session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_lock_key(sa.literal(str(import_id)))))))
+
+
+def finish(session: Session, import_id: uuid.UUID, *, run_id: uuid.UUID, format: str, data: dict[str, Any]) -> bool:  # noqa: A002
+    """Mark the import done and let its bytes go; False where another worker has done so. Does not commit."""
+    done = session.execute(
+        sa.update(Import)
+        .where(Import.id == import_id, Import.status == "running")
+        .values(status="done", finished=sa.func.now(), run_id=run_id, format=format, error=None, data=data)
+        .returning(Import.id)
+    ).scalar_one_or_none()
+    session.execute(sa.delete(UploadChunk).where(UploadChunk.import_id == import_id))
+    return done is not None
+
+
+def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
+    """Mark the import failed, with the sentence for its user, in a transaction of its own. The bytes stay."""
+    session.execute(
+        sa.update(Import)
+        .where(Import.id == import_id, Import.status.in_(("pending", "running")))
+        .values(status="error", finished=sa.func.now(), error=sentence.replace("\x00", "\N{REPLACEMENT CHARACTER}"))
+    )
+    session.commit()
+
+
+def unsent(session: Session) -> list[uuid.UUID]:
+    """Return the imports whose message was never sent or went lost: unfinished, and nobody works on them.
+
+    A working import holds its lock, so a lock that can be had says that its worker is gone.
+    """
+    now = sa.func.now()
+    gone = sa.func.coalesce(Import.started, Import.sent, Import.created)
+    query = sa.select(Import.id).where(
+        sa.or_(
+            sa.and_(Import.status == "pending", Import.sent.is_(None), Import.created < now - _interval(UNSENT_AFTER)),
+            sa.and_(Import.status == "running", gone < now - _interval(LOST_AFTER)),
+            # The broker holds a waiting message for its visibility timeout and longer; this is after it lost all.
+            sa.and_(Import.status == "pending", Import.sent < now - _interval("13 hours")),
+        )
+    )
+    return [import_id for import_id in session.scalars(query) if lock(session, import_id)]
+
+
+def mark_sent(session: Session, import_id: uuid.UUID) -> None:
+    """Note that the import's message is on the broker. Does not commit."""
+    session.execute(sa.update(Import).where(Import.id == import_id).values(sent=sa.func.now()))
+
+
+def _interval(text: str) -> sa.ColumnElement[Any]:
+    return sa.cast(text, sa.Interval)
+
+
+def _lock_key(text: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
+    return sa.func.hashtextextended(text, 0)

@@ -1,0 +1,154 @@
+"""Turning an upload into a run with its results and artifacts: once, as a whole, or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import time
+import uuid
+from typing import Any
+
+from celery import Task, shared_task
+from celery.utils.log import get_task_logger
+from flask import current_app
+from sqlalchemy.orm import Session, scoped_session
+
+from ibutsu_core.records import ArtifactRecord, ResultRecord
+from ibutsu_server.reports import ReportError, read_report
+from ibutsu_server.store import projects, uploads
+from ibutsu_server.store.database import is_transient
+from ibutsu_server.store.load import Form, Loaded, RefusedError, ReportLoader
+from ibutsu_server.store.models import Import, Project, User
+
+logger = get_task_logger(__name__)
+
+MAX_ATTEMPTS = 10
+"""Times that workers begin with an import before it is given up."""
+
+PROGRESS_INTERVAL = 0.5
+"""Seconds between two reports of progress."""
+
+
+@shared_task(
+    bind=True,
+    name="ibutsu_server.tasks.importers.import_results",
+    throws=(ReportError, RefusedError),
+)
+def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
+    """Import the upload with this id.
+
+    1. Note the attempt, in a transaction of its own; an import that is done or failed is left alone.
+    2. Take the import's lock; another worker that has it will finish it.
+    3. Read the upload as what its content is, store its rows by COPY, and mark it done: one transaction.
+
+    A report that cannot be read or stored ends as `error` with a sentence and is not tried again.
+    """
+    session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
+    import_id = uuid.UUID(file_id)
+    row = uploads.claim(session(), import_id)
+    if row is None:
+        logger.info("import %s: nothing to do, it is finished or does not exist", import_id)
+        return {"import_id": file_id, "imported": False}
+    if not uploads.lock(session(), import_id):
+        logger.info("import %s: another worker is at it", import_id)
+        return {"import_id": file_id, "imported": False}
+    try:
+        _refuse_endless(row)
+        loaded = _load(self, session(), row)
+    except Exception as error:
+        session.rollback()
+        if is_transient(error):
+            raise
+        uploads.fail(session(), import_id, _sentence(row, error))
+        raise
+    logger.info(
+        "import %s: %d results, %d artifacts, run %s", import_id, loaded.results, loaded.artifacts, loaded.run_id
+    )
+    return {
+        "import_id": file_id,
+        "imported": True,
+        "run_id": str(loaded.run_id),
+        "results": loaded.results,
+        "artifacts": loaded.artifacts,
+    }
+
+
+def _refuse_endless(row: Import) -> None:
+    if row.attempts > MAX_ATTEMPTS:
+        raise RefusedError(f"{row.filename}: its import was begun {MAX_ATTEMPTS} times and never ended.")
+
+
+def _sentence(row: Import, error: Exception) -> str:
+    if isinstance(error, ReportError | RefusedError | uploads.MissingUploadError):
+        return str(error)
+    name = type(error).__name__
+    return f"{row.filename}: the import failed by a fault of the server's own ({name}); its worker's log has more."
+
+
+def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
+    now = dt.datetime.now(dt.UTC)
+    reader = uploads.UploadReader(session, row.id, row.size)
+    # Ids that the report lacks are derived from the import's, so that a second delivery makes the same ones.
+    report = read_report(
+        io.BufferedReader(reader, uploads.CHUNK_SIZE),
+        filename=row.filename,
+        run_id=uuid.uuid5(row.id, "run"),
+        now=now,
+    )
+    progress = _Progress(task, reader, row.size)
+    loader = ReportLoader(
+        session,
+        project=session.get(Project, row.project_id) if row.project_id else None,
+        find_project=lambda name: _find_project(session, row, name),
+        form=Form(source=row.source, metadata=row.data.get("form") or {}),
+        now=now,
+        keeps_sources=report.format == "archive",
+        progress=progress.tell,
+    )
+    begun = False
+    for record in report:
+        if isinstance(record, ResultRecord):
+            loader.add_result(record)
+        elif isinstance(record, ArtifactRecord):
+            loader.add_artifact(record)
+        elif begun:
+            loader.replace_run(record)
+        else:
+            loader.begin(record)
+            begun = True
+    loaded = loader.finish()
+    data = {**row.data, "notes": list(loaded.notes), "results": loaded.results, "artifacts": loaded.artifacts}
+    if not uploads.finish(session, row.id, run_id=loaded.run_id, format=report.format, data=data):
+        raise RefusedError("The import was ended by another worker meanwhile.")
+    return loaded
+
+
+def _find_project(session: Session, row: Import, name: str | None) -> Project:
+    if name is None:
+        raise RefusedError(
+            f"{row.filename} names no project: give one with the upload, or metadata.project in its run."
+        )
+    project = projects.find(session, name)
+    user = session.get(User, row.user_id) if row.user_id else None
+    if project is None or user is None or not projects.may_use(session, user, project):
+        raise RefusedError(f"{row.filename} is for the project {name!r}, which does not exist or is not yours.")
+    return project
+
+
+class _Progress:
+    def __init__(self, task: Task[Any, Any], reader: uploads.UploadReader, size: int) -> None:
+        self._task = task
+        self._reader = reader
+        self._size = size
+        self._told = 0.0
+
+    def tell(self, results: int) -> None:
+        now = time.monotonic()
+        if now - self._told < PROGRESS_INTERVAL:
+            return
+        self._told = now
+        meta = {"bytes_read": min(self._reader.bytes_read, self._size), "bytes_total": self._size, "results": results}
+        try:
+            self._task.update_state(state="PROGRESS", meta=meta)
+        except Exception as error:  # noqa: BLE001 - progress is a courtesy; the import goes on without it
+            logger.warning("import %s: progress could not be told: %s", self._task.request.id, error)

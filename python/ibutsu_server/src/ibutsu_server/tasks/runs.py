@@ -1,0 +1,58 @@
+"""Runs: their summaries, and the repair of what was cut short."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from celery import shared_task
+from celery.utils.log import get_task_logger
+from flask import current_app
+
+from ibutsu_server.store import summary, uploads
+from ibutsu_server.store.models import Run
+from ibutsu_server.tasks.importers import import_results
+
+logger = get_task_logger(__name__)
+
+RECENT_HOURS = 14 * 24
+"""How far back `sync_aborted_runs` looks."""
+
+
+@shared_task(name="ibutsu_server.tasks.runs.update_run")
+def update_run(run_id: str) -> dict[str, Any]:
+    """Compute the run's summary from its results."""
+    session = current_app.extensions["ibutsu_session"]()
+    found = summary.update_run(session, uuid.UUID(run_id))
+    run = session.get(Run, uuid.UUID(run_id), populate_existing=True)
+    logger.info("run %s: %s", run_id, run.summary if run else "there is no such run")
+    return {"run_id": run_id, "found": found, "summary": run.summary if run else None}
+
+
+@shared_task(name="ibutsu_server.tasks.runs.sync_aborted_runs")
+def sync_aborted_runs() -> dict[str, Any]:
+    """Repair what an interrupted client, worker or broker left: untrue summaries, and imports that nobody works on.
+
+    Each run is a transaction of its own, so that one that fails does not keep back the others.
+    """
+    session = current_app.extensions["ibutsu_session"]()
+    repaired = failed = 0
+    run_ids = summary.untrue_runs(session, hours=RECENT_HOURS)
+    session.commit()
+    for run_id in run_ids:
+        try:
+            summary.update_run(session, run_id)
+            session.commit()
+            repaired += 1
+        except Exception:
+            session.rollback()
+            failed += 1
+            logger.exception("run %s: its summary could not be repaired", run_id)
+    import_ids = uploads.unsent(session)
+    session.commit()  # Ends the transaction that holds their locks, before a worker takes them.
+    for import_id in import_ids:
+        import_results.apply_async((str(import_id),), task_id=str(import_id))
+        uploads.mark_sent(session, import_id)
+        session.commit()
+    logger.info("repaired %d runs, %d failed; sent %d imports again", repaired, failed, len(import_ids))
+    return {"repaired": repaired, "failed": failed, "sent": len(import_ids)}

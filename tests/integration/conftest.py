@@ -1,0 +1,95 @@
+"""A worker's world inside the test's process, and real workers beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.store import local, projects, uploads
+from ibutsu_server.store.database import create_engine
+from ibutsu_server.store.models import Import, User
+
+
+@pytest.fixture
+def session(database: DatabaseSettings) -> Iterator[Session]:
+    """A session on the test's database, with the local project and user in it."""
+    local.ensure_local_access(database, email="admin@example.com", password="secret")
+    engine = create_engine(database, application="tests")
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
+def store_upload(session: Session) -> Callable[..., uuid.UUID]:
+    """Store bytes as an upload to the local project; returns the import's id."""
+
+    def store(
+        content: bytes,
+        filename: str = "report.xml",
+        *,
+        project: str | None = "local",
+        source: str | None = None,
+        form: dict[str, object] | None = None,
+    ) -> uuid.UUID:
+        row = Import(
+            id=uuid.uuid4(), filename=filename, format="", size=0, sha256="", source=source,
+            user_id=session.scalar(sa.select(User.id)), data={"form": form or {}},
+        )  # fmt: skip
+        if project is not None:
+            found = projects.find(session, project)
+            assert found is not None
+            row.project_id = found.id
+        session.add(row)
+        session.flush()
+        with uploads.UploadWriter(session, row.id) as writer:
+            writer.write(content)
+        row.size, row.sha256 = writer.size, writer.sha256
+        session.commit()
+        return row.id
+
+    return store
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str], tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Path]]:
+    """Start a real worker of the specification's command; gives its log, and stops it at the end of the block."""
+
+    @contextlib.contextmanager
+    def start(*arguments: str, **variables: str) -> Iterator[Path]:
+        log = tmp_path / f"worker-{uuid.uuid4().hex[:6]}.log"
+        command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker", *arguments]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env={**environment, **variables}, stdout=output, stderr=output)
+        try:
+            wait_for(lambda: " ready." in log.read_text() or process.poll() is not None, log)
+            yield log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    return start
+
+
+def wait_for(condition: Callable[[], object], log: Path | None = None, *, seconds: float = 60) -> None:
+    """Wait until the condition holds; shows the log when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(log.read_text() if log else "the condition never held")
+        time.sleep(0.05)
