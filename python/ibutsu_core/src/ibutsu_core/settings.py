@@ -34,11 +34,12 @@ class Application(enum.StrEnum):
 class SettingsError(Exception):
     """The environment lacks something or has something malformed. `problems` has one sentence for each."""
 
-    def __init__(self, application: Application, problems: tuple[str, ...]) -> None:
+    def __init__(self, application: Application | None, problems: tuple[str, ...]) -> None:
         self.application = application
         self.problems = problems
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        super().__init__(f"The {application} cannot start, its environment is not right:{lines}")
+        what = f"The {application} cannot start, its" if application else "The"
+        super().__init__(f"{what} environment is not right:{lines}")
 
 
 def _text(value: str) -> str:
@@ -291,10 +292,29 @@ def load(
     without it such variables are refused, for this package opens no file. Raises SettingsError that names every
     problem at once and holds no secret.
     """
+    values, problems = _read(variables(application), environ, read_file)
+    if problems:
+        raise SettingsError(application, tuple(problems))
+    return _typed(application, values)
+
+
+def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str] | None = None) -> DatabaseSettings:
+    """Read only where PostgreSQL is, for commands that need nothing else; see `load`."""
+    chosen = tuple(variable for variable in VARIABLES if variable.name.startswith("POSTGRESQL_"))
+    values, problems = _read(chosen, environ, read_file)
+    if problems:
+        raise SettingsError(None, tuple(problems))
+    return _database(values)
+
+
+def _read(
+    chosen: tuple[Variable, ...], environ: Mapping[str, str], read_file: Callable[[str], str] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the variables, and a sentence for each problem."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     texts: dict[str, str] = {}
-    for variable in variables(application):
+    for variable in chosen:
         try:
             text = _text_of(variable, environ, read_file)
         except ValueError as error:
@@ -307,7 +327,7 @@ def load(
             continue
         texts[variable.name] = text
     password = texts.get("REDIS_PASSWORD")
-    for variable in variables(application):
+    for variable in chosen:
         text = texts.get(variable.name)
         if text is None:
             continue
@@ -318,9 +338,7 @@ def load(
         except ValueError as error:
             shown = "" if variable.secret else f"={text!r}"
             problems.append(f"{variable.name}{shown} {error}.")
-    if problems:
-        raise SettingsError(application, tuple(problems))
-    return _typed(application, values)
+    return values, problems
 
 
 def _text_of(variable: Variable, environ: Mapping[str, str], read_file: Callable[[str], str] | None) -> str | None:
@@ -355,19 +373,20 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         task_time_limit=values.get("CELERY_TASK_TIME_LIMIT"),
         loglevel=values["CELERY_WORKER_LOGLEVEL"],
     )
-    database = None
-    if application in _DATABASE:
-        database = DatabaseSettings(
-            host=values["POSTGRESQL_HOST"],
-            port=values["POSTGRESQL_PORT"],
-            user=values["POSTGRESQL_USER"],
-            password=values["POSTGRESQL_PASSWORD"],
-            database=values["POSTGRESQL_DATABASE"],
-        )
     return Settings(
         application=application,
         celery=celery,
-        database=database,
+        database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
+    )
+
+
+def _database(values: Mapping[str, Any]) -> DatabaseSettings:
+    return DatabaseSettings(
+        host=values["POSTGRESQL_HOST"],
+        port=values["POSTGRESQL_PORT"],
+        user=values["POSTGRESQL_USER"],
+        password=values["POSTGRESQL_PASSWORD"],
+        database=values["POSTGRESQL_DATABASE"],
     )

@@ -7,6 +7,9 @@ import importlib
 import click
 
 COMMANDS = {
+    "db": "ibutsu_server.admin:db",
+    "import": "ibutsu_server.client.importing:import_command",
+    "token": "ibutsu_server.admin:token",
     "up": "ibutsu_server.embedded.command:up",
 }
 """Name of a subcommand, and where its click command is."""

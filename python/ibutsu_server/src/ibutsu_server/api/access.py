@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import flask
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
-from ibutsu_server.store import accounts, pages
+from ibutsu_server.store import accounts, pages, projects
 from ibutsu_server.store.models import Base, Project, User
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -64,7 +63,7 @@ def uuid_of(text: str, what: str = "id") -> uuid.UUID:
         raise BadRequest(f"The {what} {text[:80]!r} is not a UUID.") from None
 
 
-def visible(project_id: Any) -> sa.ColumnElement[bool]:
+def visible(project_id: InstrumentedAttribute[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that the user may see the project that the column names."""
     return pages.visible(user(), project_id)
 
@@ -73,9 +72,8 @@ def require_project(project_id: uuid.UUID | None) -> None:
     """Raise Forbidden unless the user may see the project; what has no project is for superadmins."""
     if user().is_superadmin:
         return
-    if project_id is None or not session().scalar(
-        sa.select(sa.exists().where(Project.id == project_id, visible(Project.id)))
-    ):
+    project = session().get(Project, project_id) if project_id else None
+    if project is None or not projects.may_use(session(), user(), project):
         raise Forbidden("You are not a member of the project.")
 
 
@@ -91,10 +89,7 @@ def project_named(name: object) -> Project:
     """Return the project of that name or UUID, of which the user is a member; raise BadRequest or Forbidden."""
     if not isinstance(name, str):
         raise BadRequest("The project is neither a name nor a UUID.")
-    condition = Project.name == name
-    with contextlib.suppress(ValueError):
-        condition = sa.or_(condition, Project.id == uuid.UUID(name))
-    found = session().scalars(sa.select(Project).where(condition).order_by(Project.name == name).limit(1)).first()
+    found = projects.find(session(), name)
     if found is None:
         raise BadRequest(f"There is no project {name[:200]!r}.")
     require_project(found.id)

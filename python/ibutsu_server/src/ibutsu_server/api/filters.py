@@ -9,6 +9,14 @@ from werkzeug.exceptions import BadRequest
 from ibutsu_server.store import filters
 
 
+def parse(text: str) -> filters.Filter:
+    """Return the filter that `text` is."""
+    try:
+        return filters.parse(text)
+    except filters.FilterError as error:
+        raise BadRequest(str(error)) from error
+
+
 def conditions(model: filters.Model, texts: Sequence[str]) -> list[filters.Condition]:
     """Return the conditions that the filters put on rows of `model`; all must hold."""
     try:

@@ -17,8 +17,8 @@ from werkzeug.exceptions import BadRequest
 from ibutsu_server.api import access, answers, bodies, filters, multipart, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.broker import broker
+from ibutsu_server.store import uploads
 from ibutsu_server.store.models import Import
-from ibutsu_server.store.uploads import UploadWriter
 
 TASK = "ibutsu_server.tasks.importers.import_results"
 
@@ -28,7 +28,10 @@ _FORMATS = {".xml": "junit", ".tar.gz": "archive", ".tgz": "archive", ".tar": "a
 def serialise(row: Import, *, message: str | None = None, progress: dict[str, Any] | None = None) -> schemas.Import:
     """Return the import as the contract has it."""
     metadata = schemas.ImportMetadata(
-        run_id=[row.run_id] if row.run_id else [], project_id=row.project_id, message=message or row.error
+        run_id=[row.run_id] if row.run_id else [],
+        project_id=row.project_id,
+        message=message or row.error,
+        notes=row.data.get("notes") or [],
     )
     with contextlib.suppress(pydantic.ValidationError):
         metadata.progress = schemas.Progress.model_validate(progress) if progress else None
@@ -90,7 +93,7 @@ def add_import() -> flask.Response:
         elif part.name == "project" and (name := part.text()):
             given["project_id"] = access.project_named(name).id
         elif part.name == "metadata" and (text := part.text()):
-            given["data"] = bodies.json_object(text, "field `metadata`")
+            given["data"] = {"form": bodies.json_object(text, "field `metadata`")}
         elif part.name == "source" and (source := part.text()):
             given["source"] = source
     if row is None:
@@ -100,7 +103,7 @@ def add_import() -> flask.Response:
     session.commit()
     message = None
     if broker().send(TASK, [str(row.id)], row.id):
-        row.sent = sa.func.now()
+        uploads.mark_sent(session, row.id)
         session.commit()
     else:
         message = "The upload is stored, but the task queue does not answer; the import starts when it is back."
@@ -122,9 +125,8 @@ def _upload(part: multipart.Part) -> Import:
     )
     session.add(row)
     session.flush()
-    writer = UploadWriter(session, row.id)
-    for chunk in part.chunks:
-        writer.write(chunk)
-    writer.close()
+    with uploads.UploadWriter(session, row.id) as writer:
+        for chunk in part.chunks:
+            writer.write(chunk)
     row.size, row.sha256 = writer.size, writer.sha256
     return row

@@ -85,8 +85,8 @@ def _check_free(body: schemas.ProjectIn, project: Project | None = None) -> None
     session = access.session()
     if body.id and session.get(Project, body.id):
         raise BadRequest(f"There is a project {body.id} already.")
-    if body.name is not None and (project is None or body.name != project.name):
-        if session.scalar(sa.select(Project.id).where(Project.name == body.name)):
-            raise BadRequest(f"There is a project {body.name!r} already.")
+    renamed = body.name is not None and (project is None or body.name != project.name)
+    if renamed and session.scalar(sa.select(Project.id).where(Project.name == body.name)):
+        raise BadRequest(f"There is a project {body.name!r} already.")
     if body.group_id and not session.get(Group, body.group_id):
         raise BadRequest(f"There is no group {body.group_id}.")

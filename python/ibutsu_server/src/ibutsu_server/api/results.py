@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest, Conflict
 
 from ibutsu_server.api import access, answers, bodies, filters, schemas
 from ibutsu_server.api.blueprint import api
-from ibutsu_server.api.runs import places, repeats
+from ibutsu_server.api.runs import lock, places, repeats
 from ibutsu_server.store import summary
 from ibutsu_server.store.models import Result, Run
 
@@ -72,13 +72,17 @@ def add_result() -> flask.Response:
 @api.put("/result/<result_id>")
 def update_result(result_id: str) -> flask.Response:
     """Replace the given fields and merge the metadata; the run's summary follows."""
-    result = access.find(Result, result_id, "result", lock=True)
-    access.require_project(result.project_id)
     body = bodies.read(schemas.ResultIn)
+    result = access.find(Result, result_id, "result")
+    access.require_project(result.project_id)
     session = access.session()
     project = access.project_of(body.metadata, body.project_id)
     run = _run_of(body)
-    runs = {result.run_id, run.id if run else result.run_id} - {None}
+    # The locks of runs come before those of rows, and in one order.
+    run_ids = sorted({run_id for run_id in (result.run_id, run.id if run else None) if run_id})
+    for run_id in run_ids:
+        lock(run_id)
+    session.refresh(result, with_for_update=True)
     if project is not None:
         result.project_id = project.id
     if run is not None:
@@ -90,7 +94,7 @@ def update_result(result_id: str) -> flask.Response:
         result.data = bodies.merge(result.data, body.metadata)
     session.flush()
     if run is not None or "result" in given or "duration" in given:
-        for run_id in sorted(filter(None, runs)):
+        for run_id in run_ids:
             summary.update_run(session, run_id)
     session.commit()
     return answers.one(serialise(result))

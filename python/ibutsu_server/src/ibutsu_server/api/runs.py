@@ -15,6 +15,9 @@ from ibutsu_server.api.blueprint import api
 from ibutsu_server.store import summary
 from ibutsu_server.store.models import Result, Run
 
+LOCK_TIMEOUT = 10
+"""Seconds to wait for whoever else changes the run."""
+
 
 def serialise(run: Run) -> schemas.Run:
     """Return the run as the contract has it."""
@@ -66,9 +69,10 @@ def add_run() -> flask.Response:
 @api.put("/run/<run_id>")
 def update_run(run_id: str) -> flask.Response:
     """Replace the given fields, merge the metadata, and compute the summary anew."""
+    body = bodies.read(schemas.RunIn)
+    lock(access.uuid_of(run_id, "run id"))
     run = access.find(Run, run_id, "run", lock=True)
     access.require_project(run.project_id)
-    body = bodies.read(schemas.RunIn)
     project = access.project_of(body.metadata, body.project_id)
     if project is not None and project.id != run.project_id:
         run.project_id = project.id
@@ -80,6 +84,12 @@ def update_run(run_id: str) -> flask.Response:
     if body.metadata:
         run.data = bodies.merge(run.data, body.metadata)
     return answers.one(serialise(_summarised(run)))
+
+
+def lock(run_id: uuid.UUID) -> None:
+    """Take the run's lock, which comes before those of rows; an import that has it long makes the answer 503."""
+    access.session().execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
+    summary.lock_run(access.session(), run_id)
 
 
 def places(body: schemas.RunIn | schemas.ResultIn) -> dict[str, Any]:

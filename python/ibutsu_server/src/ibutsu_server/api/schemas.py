@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 Outcome = Literal["passed", "failed", "error", "skipped", "xpassed", "xfailed", "manual", "blocked"]
@@ -205,11 +204,12 @@ class Progress(Out):
 
 
 class ImportMetadata(Out):
-    """What web clients and scripts read of an import. `message` is a sentence for the user."""
+    """What web clients and scripts read of an import. `message` is a sentence for the user, so is each note."""
 
     run_id: list[uuid.UUID]
     project_id: uuid.UUID | None
     message: str | None = None
+    notes: list[str] = []
     progress: Progress | None = None
 
 
@@ -228,8 +228,3 @@ class Import(Out):
     created: Instant
     finished: Instant | None
     metadata: ImportMetadata
-
-
-def dump(value: pydantic.BaseModel) -> dict[str, Any]:
-    """Return the object as JSON-ready values."""
-    return value.model_dump(mode="json")

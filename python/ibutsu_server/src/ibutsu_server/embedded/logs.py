@@ -85,7 +85,7 @@ class Log:
             return
         try:
             self._console.print(renderable, soft_wrap=isinstance(renderable, Text), highlight=False)
-        except OSError:  # The terminal is gone, or the reader of the pipe.
+        except (OSError, SystemExit):  # The terminal is gone, or the reader of the pipe, at which rich exits.
             self._console_broken = True
             self.on_broken_console()
 

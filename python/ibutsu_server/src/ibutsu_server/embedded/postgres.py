@@ -163,8 +163,6 @@ def _postmaster(pid: int, data: Path) -> psutil.Process | None:
 
 def _initialise(directory: Path, programs: Path, user: system_user.SystemUser | None, *, durable: bool) -> None:
     """Make the cluster, the role and the database beside `data`, and rename: it is there as a whole or not at all."""
-    for left in directory.glob("new-*"):
-        shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix="new-", dir=directory))
     try:
         passwords = {name: secrets.token_urlsafe(24) for name in ("password", "superuser_password")}
@@ -188,7 +186,9 @@ def _initialise(directory: Path, programs: Path, user: system_user.SystemUser | 
         files.write_json(directory / "server.json", passwords)
         data.rename(directory / "data")
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        # Not only this one, but also what was left by a start that was killed.
+        for left in directory.glob("new-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _run(argv: list[str], directory: Path, user: system_user.SystemUser | None, statements: str | None = None) -> None:

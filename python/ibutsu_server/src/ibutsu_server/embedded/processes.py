@@ -124,10 +124,20 @@ def sweep(group: int, stragglers: list[psutil.Process]) -> None:
     """Kill what is left of a process that has ended: its group, and descendants that had left the group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    _gone, alive = psutil.wait_procs(stragglers, timeout=1)
+    deadline = time.monotonic() + 1.0
+    while (alive := [straggler for straggler in stragglers if _runs(straggler)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
     for straggler in alive:
         with contextlib.suppress(psutil.Error):
             straggler.kill()
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Tell whether the process runs; one that waits only to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def stop(process: subprocess.Popen[bytes], program: Program) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import psutil
 import redis as client
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ibutsu_server.embedded import binaries, files, ports, processes
 from ibutsu_server.embedded.errors import EmbeddedError
@@ -95,7 +97,10 @@ def prepare(directory: Path, *, durable: bool = True) -> Store:
 def refusal(url: str) -> str | None:
     """Return why Redis takes no command, None when it does."""
     try:
-        with client.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2) as connection:
+        # The client's own attempts would come seconds apart.
+        with client.Redis.from_url(
+            url, socket_connect_timeout=2, socket_timeout=2, retry=Retry(NoBackoff(), 0)
+        ) as connection:
             connection.ping()
     except client.RedisError as error:
         return str(error)

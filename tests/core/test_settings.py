@@ -1,0 +1,176 @@
+"""Each application's environment is checked as a whole, and no secret is ever shown."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu.utils.url import parse_url
+
+from ibutsu_core.settings import (
+    LONGEST_TASK,
+    VARIABLES,
+    VISIBILITY_TIMEOUT,
+    Application,
+    Settings,
+    SettingsError,
+    load,
+    variables,
+)
+from ibutsu_server.store.database import database_url
+
+COMPLETE = {
+    "CELERY_BROKER_URL": "redis://:hunter2@redis.svc:6379/0",
+    "CELERY_RESULT_BACKEND": "redis://:hunter2@redis.svc:6379/0",
+    "POSTGRESQL_HOST": "postgresql.svc",
+    "POSTGRESQL_PORT": "5432",
+    "POSTGRESQL_USER": "ibutsu",
+    "POSTGRESQL_PASSWORD": "hunter3",
+    "POSTGRESQL_DATABASE": "ibutsu",
+    "FLOWER_BASIC_AUTH": "admin:hunter4",
+}
+SECRETS = ("hunter2", "hunter3", "hunter4")
+
+# What an environment variable can hold: no NUL, nothing that UTF-8 cannot encode.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=30)
+
+
+def problems(application: Application, environ: dict[str, str]) -> tuple[str, ...]:
+    """Load what cannot be loaded, and return what is wrong."""
+    with pytest.raises(SettingsError) as caught:
+        load(application, environ)
+    return caught.value.problems
+
+
+def test_the_specifications_defaults_hold() -> None:
+    settings = load(Application.WORKER, {**COMPLETE, "POSTGRESQL_PORT": ""})
+    assert settings.celery.worker_concurrency == 1
+    assert settings.celery.result_expires == 86400
+    assert settings.celery.task_time_limit is None
+    assert settings.celery.loglevel == "info"
+    assert settings.database is not None
+    assert settings.database.port == 5432
+
+
+def test_the_optional_variables_are_read() -> None:
+    settings = load(
+        Application.WORKER,
+        {
+            **COMPLETE,
+            "CELERY_WORKER_CONCURRENCY": "4",
+            "CELERY_RESULT_EXPIRES": "60",
+            "CELERY_TASK_TIME_LIMIT": "3600",
+            "CELERY_WORKER_LOGLEVEL": "DEBUG",
+        },
+    )
+    celery = settings.celery
+    assert (celery.worker_concurrency, celery.result_expires, celery.task_time_limit) == (4, 60, 3600)
+    assert celery.loglevel == "debug"
+
+
+@pytest.mark.parametrize("application", Application)
+def test_everything_that_is_missing_is_named_at_once(application: Application) -> None:
+    required = [variable.name for variable in variables(application) if variable.required]
+    found = problems(application, {})
+    assert len(found) == len(required) > 0
+    for name, problem in zip(required, found, strict=True):
+        assert problem.startswith(name)
+
+
+def test_flower_needs_no_database_and_sees_none() -> None:
+    environ = {name: value for name, value in COMPLETE.items() if not name.startswith("POSTGRESQL")}
+    assert load(Application.FLOWER, environ).database is None
+    assert not [variable for variable in variables(Application.FLOWER) if variable.name.startswith("POSTGRESQL")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("POSTGRESQL_PORT", "tcp://10.0.0.1:5432", "enableServiceLinks"),
+        ("POSTGRESQL_PORT", "0", "from 1 to 65535"),
+        ("CELERY_WORKER_CONCURRENCY", "four", "whole number"),
+        ("CELERY_WORKER_CONCURRENCY", "٣", "whole number"),
+        ("CELERY_RESULT_EXPIRES", "-1", "whole number"),
+        ("CELERY_TASK_TIME_LIMIT", str(LONGEST_TASK + 1), "whole number"),
+        ("CELERY_WORKER_LOGLEVEL", "loud", "none of debug"),
+        ("CELERY_BROKER_URL", "amqp://hunter2@host", "redis://"),
+        ("CELERY_BROKER_URL", "redis://:hunter2@", "no host"),
+        ("CELERY_BROKER_URL", "redis://:hunter2@host:port", "port"),
+        ("CELERY_BROKER_URL", "redis://:hunter2@host/db", "database"),
+    ],
+)
+def test_a_malformed_value_is_named_with_the_reason(name: str, value: str, says: str) -> None:
+    (problem,) = problems(Application.WORKER, {**COMPLETE, name: value})
+    assert problem.startswith(name)
+    assert says in problem
+
+
+@given(st.dictionaries(st.sampled_from(sorted(COMPLETE)), texts), st.sampled_from(Application))
+def test_no_secret_is_ever_shown(changes: dict[str, str], application: Application) -> None:
+    secret = {variable.name for variable in VARIABLES if variable.secret}
+    environ = {**COMPLETE, **{name: f"{value}hunter9" for name, value in changes.items() if name in secret}}
+    try:
+        shown = repr(load(application, environ))
+    except SettingsError as error:
+        shown = str(error)
+    for word in (*SECRETS, "hunter9"):
+        assert word not in shown
+
+
+def test_a_secret_may_come_from_a_file() -> None:
+    environ = {**COMPLETE, "POSTGRESQL_PASSWORD_FILE": "/run/secrets/password"}
+    del environ["POSTGRESQL_PASSWORD"]
+    settings = load(Application.WORKER, environ, read_file={"/run/secrets/password": "from file\n"}.__getitem__)
+    assert settings.database is not None
+    assert settings.database.password == "from file"
+
+
+def test_a_secret_that_is_given_twice_or_unreadable_is_refused() -> None:
+    twice = {**COMPLETE, "POSTGRESQL_PASSWORD_FILE": "/nowhere"}
+    (problem,) = problems(Application.WORKER, twice)
+    assert "both set" in problem
+    del twice["POSTGRESQL_PASSWORD"]
+
+    def absent(_path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with pytest.raises(SettingsError, match=r"POSTGRESQL_PASSWORD_FILE names '/nowhere'.*No such file"):
+        load(Application.WORKER, twice, read_file=absent)
+    assert "files are not read here" in problems(Application.WORKER, twice)[0]
+
+
+@given(user=texts, password=texts, name=texts)
+def test_any_characters_reach_postgresql_unharmed(user: str, password: str, name: str) -> None:
+    environ = {
+        **COMPLETE, "POSTGRESQL_USER": user, "POSTGRESQL_PASSWORD": password, "POSTGRESQL_DATABASE": name,
+    }  # fmt: skip
+    database = load(Application.BACKEND, environ).database
+    assert database is not None
+    again = sa.make_url(database_url(database).render_as_string(hide_password=False))
+    assert (again.username, again.password, again.database) == (user, password, name)
+
+
+@given(texts)
+def test_any_redis_password_reaches_redis_when_it_is_named(password: str) -> None:
+    url = f"redis://:{password}@redis.svc:6379/1"
+    environ = {**COMPLETE, "CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url, "REDIS_PASSWORD": password}
+    parsed = parse_url(load(Application.FLOWER, environ).celery.broker_url)
+    assert (parsed["password"], parsed["hostname"], parsed["virtual_host"]) == (password, "redis.svc", "1")
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd", "100%", "schlüssel", "with%40encoding"])
+def test_a_redis_password_needs_no_encoding_in_the_url(password: str) -> None:
+    environ = {**COMPLETE, "CELERY_BROKER_URL": f"redis://:{password}@redis.svc:6379"}
+    parsed = parse_url(load(Application.FLOWER, environ).celery.broker_url)
+    assert parsed["password"] == password.replace("%40", "@")
+    assert parsed["hostname"] == "redis.svc"
+
+
+def test_the_longest_task_ends_before_its_message_is_delivered_again() -> None:
+    assert LONGEST_TASK < VISIBILITY_TIMEOUT
+
+
+def test_settings_are_values() -> None:
+    assert load(Application.WORKER, COMPLETE) == load(Application.WORKER, COMPLETE)
+    assert isinstance(load(Application.WORKER, COMPLETE), Settings)

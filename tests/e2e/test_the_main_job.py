@@ -1,0 +1,264 @@
+"""The whole system as a newcomer starts it: `ibutsu up`, uploads by the CLI, Flower, the schedule, Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import uuid
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 120
+STOP_SECONDS = 30
+
+
+class System:
+    """A running `ibutsu up`, and what it printed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.output = directory / "output"
+        environment = {name: value for name, value in os.environ.items() if "POSTGRESQL" not in name}
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ibutsu_server.cli", "up", "--data-dir", str(self.data), "--no-sample"],
+                cwd=directory, env={**environment, "NO_COLOR": "1"}, stdout=output, stderr=output,
+            )  # fmt: skip
+        self.children: list[psutil.Process] = []
+
+    def wait(self) -> None:
+        """Wait until the final table is printed, and note all processes."""
+        deadline = time.monotonic() + START_SECONDS
+        while "Stop " not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.2)
+        self.local = json.loads((self.data / "local.json").read_text())
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+        self.api = httpx.Client(
+            base_url=f"{self.local['url']}/api", headers={"Authorization": f"Bearer {self.local['token']}"}
+        )
+
+    def printed(self, label: str) -> str:
+        """Return what the final table says after the label."""
+        match = re.search(rf"^{label} +(.+?) *$", self.output.read_text(), re.MULTILINE)
+        assert match, label
+        return match[1]
+
+    def ibutsu(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the CLI as a user would, who gives neither URL nor token."""
+        environment = {**os.environ, "COLUMNS": "200"}
+        environment.pop("IBUTSU_URL", None)
+        environment.pop("IBUTSU_TOKEN", None)
+        return subprocess.run(
+            [sys.executable, "-m", "ibutsu_server.cli", *arguments],
+            cwd=self.data.parent, env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """Ask the API."""
+        answer = self.api.get(path, params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, and see that nothing is left."""
+        self.api.close()
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(STOP_SECONDS) == 0, self.output.read_text()
+        _gone, alive = psutil.wait_procs(self.children, timeout=2)
+        assert not alive
+
+
+@pytest.fixture(scope="module")
+def system(server_directory: Path) -> Iterator[System]:
+    """The running system; its data is where the CLI looks for a local server."""
+    directory = server_directory / "e2e"
+    directory.mkdir(mode=0o755)
+    system = System(directory)
+    system.data = directory / "data"
+    try:
+        system.wait()
+        (directory / ".ibutsu").symlink_to(system.data)
+        yield system
+    finally:
+        if system.process.poll() is None:
+            system.process.send_signal(signal.SIGINT)
+            system.process.wait(STOP_SECONDS)
+
+
+def run_of(output: str) -> str:
+    """Return the run's id from the URL that the CLI printed."""
+    match = re.search(r"/runs/([0-9a-f-]{36})", output)
+    assert match, output
+    return match[1]
+
+
+def test_the_report_of_this_very_suite_is_imported_as_it_is(system: System, tmp_path: Path) -> None:
+    broken = tmp_path / "test_broken.py"
+    broken.write_text(
+        "import pytest\n\ndef test_fails():\n    value = 41\n    assert value == 42, 'wörld & <tag>'\n\n"
+        "@pytest.fixture\ndef bad():\n    raise RuntimeError('no fixture')\n\ndef test_errs(bad):\n    pass\n\n"
+        "@pytest.mark.skip(reason='not today')\ndef test_skipped():\n    pass\n\n"
+        "@pytest.mark.xfail(reason='known')\ndef test_xfails():\n    assert 0\n\n"
+        "@pytest.mark.parametrize('n', range(3))\ndef test_many(n):\n    print('out', n)\n"
+    )
+    report = tmp_path / "report.xml"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}",
+         "tests/core/test_retention.py", "tests/core/test_settings.py", str(broken)],
+        cwd=ROOT, capture_output=True, timeout=120,
+    )  # fmt: skip
+    cases = list(ET.parse(report).iter("testcase"))
+    words = {"failure": "failed", "error": "error", "skipped": "skipped"}
+
+    def outcome(case: ET.Element) -> str:
+        child = next((child for child in case if child.tag in words), None)
+        if child is None:
+            return "passed"
+        return "xfailed" if child.get("type") == "pytest.xfail" else words[child.tag]
+
+    expected = Counter(map(outcome, cases))
+    assert set(expected) == {"passed", "failed", "error", "skipped", "xfailed"}
+
+    done = system.ibutsu("import", str(report), "--project", "local", "--metadata", "component=core", "--source", "ci")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = system.get(f"/run/{run_of(done.stdout)}")
+    counts = {
+        "tests": len(cases), "failures": expected["failed"], "errors": expected["error"],
+        "skips": expected["skipped"], "xfailures": expected["xfailed"], "passes": expected["passed"],
+    }  # fmt: skip
+    assert {key: run["summary"][key] for key in counts} == counts
+    assert (run["source"], run["component"]) == ("ci", "core")
+    assert str(len(cases)) in done.stdout
+
+    results = system.get("/result", filter=f"run_id={run['id']}", pageSize=500)
+    assert results["pagination"]["totalItems"] == len(cases)
+    assert Counter(result["result"] for result in results["results"]) == expected
+    names = Counter(f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}" for case in cases)
+    assert Counter(result["test_id"] for result in results["results"]) == names
+
+    failed = next(result for result in results["results"] if result["test_id"].endswith("test_fails"))
+    (artifact,) = [
+        entry
+        for entry in system.get("/artifact", resultId=failed["id"])["artifacts"]
+        if entry["filename"] == "traceback.log"
+    ]
+    answer = system.api.get(f"/artifact/{artifact['id']}/download")
+    failure = next(case.find("failure") for case in cases if case.get("name") == "test_fails")
+    assert failure is not None
+    assert answer.content.decode() == failure.text
+    assert "wörld & <tag>" in answer.content.decode()
+
+
+def test_an_archive_is_imported_and_importing_it_again_doubles_nothing(system: System, tmp_path: Path) -> None:
+    run_id, result_id = str(uuid.uuid4()), str(uuid.uuid4())
+    members = {
+        f"{run_id}/run.json": {"id": run_id, "source": "archive", "metadata": {"project": "local", "jenkins": {"n": 1}}},
+        f"{run_id}/{result_id}/result.json": {
+            "id": result_id, "test_id": "test_a", "result": "failed", "duration": 2.5,
+            "start_time": "2026-02-03T04:05:06+00:00", "metadata": {"run": run_id}, "params": {"a": "1"},
+        },
+    }  # fmt: skip
+    path = tmp_path / f"{run_id}.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in {**members, f"{run_id}/{result_id}/shot.png": b"\x89PNG\x00\xff"}.items():
+            data = content if isinstance(content, bytes) else json.dumps(content).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    for _ in range(2):
+        done = system.ibutsu("import", str(path))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert run_of(done.stdout) == run_id
+    run = system.get(f"/run/{run_id}")
+    assert (run["summary"]["tests"], run["summary"]["failures"], run["duration"]) == (1, 1, 2.5)
+    assert run["metadata"]["jenkins"] == {"n": 1}
+    result = system.get(f"/result/{result_id}")
+    assert (result["run_id"], result["params"], result["start_time"]) == (run_id, {"a": "1"}, "2026-02-03T04:05:06Z")
+    (artifact,) = system.get("/artifact", resultId=result_id)["artifacts"]
+    assert system.api.get(f"/artifact/{artifact['id']}/download").content == b"\x89PNG\x00\xff"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("truncated.xml", b"<testsuite><testcase name='a'/><testcase name='b'>"),
+        ("text.xml", b"no XML at all"),
+        ("no.tar.gz", b"not a gzip file"),
+        ("wrong.txt", b"a log file"),
+    ],
+)
+def test_a_broken_file_is_refused_with_a_sentence(system: System, tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    before = system.get("/run")["pagination"]["totalItems"]
+    done = system.ibutsu("import", str(path), "--project", "local")
+    assert done.returncode == 1
+    assert name in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert system.get("/run")["pagination"]["totalItems"] == before
+
+
+def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: System) -> None:
+    url = system.printed("Flower")
+    user, _, password = system.printed("Flower login").partition(" / ")
+    assert httpx.get(f"{url}/api/workers").status_code == 401
+    assert httpx.get(f"{url}/api/tasks").status_code == 401
+    assert httpx.get(f"{url}/", auth=(user, "wrong")).status_code == 401
+    auth = (user, password)
+    workers = httpx.get(f"{url}/api/workers", params={"refresh": 1}, auth=auth, timeout=30).json()
+    assert len(workers) == 1
+    tasks = httpx.get(f"{url}/api/tasks", auth=auth).json().values()
+    states = {task["state"] for task in tasks if task["name"] == "ibutsu_server.tasks.importers.import_results"}
+    assert "SUCCESS" in states
+
+
+def test_the_scheduler_says_its_schedule(system: System) -> None:
+    lines = [line for line in (system.data / "logs/scheduler.log").read_text().splitlines() if "beat_schedule" in line]
+    assert len(lines) == 4
+    for task, argument in (("prune_old_files", "3"), ("prune_old_results", "5"), ("prune_old_runs", "12")):
+        (line,) = [line for line in lines if task in line]
+        assert f"({argument})" in line
+        assert "Saturday" in line
+        assert re.search(r"next at \d{4}-\d\d-\d\dT0[456]:00:00\+00:00", line)
+    assert any("sync_aborted_runs" in line and "30 minutes" in line for line in lines)
+
+
+def test_the_worker_says_that_it_is_connected_and_nobody_says_a_secret(system: System) -> None:
+    logs = {path.name: path.read_text(errors="replace") for path in (system.data / "logs").glob("*.log")}
+    assert "Connected to redis" in logs["worker.log"]
+    secrets = [system.local["token"], system.printed("Flower login").rpartition(" ")[2]]
+    secrets += re.findall(r"(?:PGPASSWORD|REDISCLI_AUTH)=(\S+)", system.output.read_text())
+    assert len(secrets) == 4
+    for name, text in logs.items():
+        for secret in secrets:
+            assert secret not in text, name
+
+
+def test_a_second_start_says_that_one_runs(system: System) -> None:
+    done = system.ibutsu("up", "--data-dir", str(system.data))
+    assert done.returncode != 0
+    assert system.local["url"] in done.stdout + done.stderr
+
+
+def test_ctrl_c_leaves_no_process(system: System) -> None:
+    """The last of this module: it ends the system that the others use."""
+    assert len(system.children) >= 6
+    system.interrupt()

@@ -1,0 +1,120 @@
+"""The API in the test's process, on a real database and a real Redis, and people who ask it."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flask
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
+from ibutsu_server import api
+from ibutsu_server.applications import create_flask
+from ibutsu_server.store import accounts
+from ibutsu_server.store.models import Project, ProjectMember, User
+
+
+def make_app(database: DatabaseSettings, redis_url: str) -> flask.Flask:
+    celery = CelerySettings(broker_url=redis_url, result_backend=redis_url)
+    app = create_flask(Settings(application=Application.BACKEND, celery=celery, database=database))
+    api.register(app)
+    return app
+
+
+@pytest.fixture
+def app(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
+    app = make_app(database, broker_url)
+    yield app
+    app.extensions["ibutsu_engine"].dispose()
+
+
+@pytest.fixture
+def session(app: flask.Flask) -> Iterator[Session]:
+    with Session(app.extensions["ibutsu_engine"], expire_on_commit=False) as session:
+        yield session
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """Somebody with a token; `project` is one that they own."""
+
+    client: FlaskClient
+    token: str
+    user: User
+    project: Project
+
+    def __call__(self, method: str, path: str, **options: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return self.client.open(f"/api{path}", method=method, headers=headers, **options)
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        return self("GET", path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> TestResponse:
+        return self("POST", path, json=json, **options)
+
+    def put(self, path: str, json: Any = None, **options: Any) -> TestResponse:
+        return self("PUT", path, json=json, **options)
+
+    def delete(self, path: str) -> TestResponse:
+        return self("DELETE", path)
+
+    def run(self, **fields: Any) -> dict[str, Any]:
+        fields = {"project_id": str(self.project.id), **fields}
+        return created(self.post("/run", fields))
+
+    def result(self, run: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        fields = {"project_id": run["project_id"], "run_id": run["id"], "test_id": "t", "result": "passed"} | fields
+        return created(self.post("/result", fields))
+
+
+def created(response: TestResponse) -> dict[str, Any]:
+    assert response.status_code == 201, response.text
+    body: dict[str, Any] = response.get_json()
+    return body
+
+
+@pytest.fixture
+def person(app: flask.Flask, session: Session) -> Callable[..., Person]:
+    def make(name: str, *, superadmin: bool = False, member_of: Project | None = None) -> Person:
+        email = f"{name}@example.com"
+        user = accounts.ensure_user(session, email=email, password=f"{name}'s password", is_superadmin=superadmin)
+        project = Project(id=uuid.uuid4(), name=f"{name}-project", owner_id=user.id)
+        session.add(project)
+        session.flush()
+        if member_of is not None:
+            session.add(ProjectMember(project_id=member_of.id, user_id=user.id))
+        token = accounts.create_token(session, user, name="test")
+        session.commit()
+        return Person(client=app.test_client(), token=token, user=user, project=project)
+
+    return make
+
+
+@pytest.fixture
+def ann(person: Callable[..., Person]) -> Person:
+    return person("ann")
+
+
+@pytest.fixture
+def bob(person: Callable[..., Person]) -> Person:
+    return person("bob")
+
+
+@pytest.fixture
+def boss(person: Callable[..., Person]) -> Person:
+    return person("boss", superadmin=True)
+
+
+@pytest.fixture
+def offline(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
+    """The API with a Redis that is away."""
+    app = make_app(database, "redis://127.0.0.1:1/0")
+    yield app
+    app.extensions["ibutsu_engine"].dispose()
