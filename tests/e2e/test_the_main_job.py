@@ -4,113 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tarfile
-import time
 import uuid
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 120
-STOP_SECONDS = 30
 
 
-class System:
-    """A running `ibutsu up`, and what it printed."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.data = directory / "data"
-        self.output = directory / "output"
-        environment = {name: value for name, value in os.environ.items() if "POSTGRESQL" not in name}
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ibutsu_server.cli", "up", "--data-dir", str(self.data), "--no-sample"],
-                cwd=directory, env={**environment, "NO_COLOR": "1"}, stdout=output, stderr=output,
-            )  # fmt: skip
-        self.children: list[psutil.Process] = []
-
-    def wait(self) -> None:
-        """Wait until the final table is printed, and note all processes."""
-        deadline = time.monotonic() + START_SECONDS
-        while "Stop " not in self.output.read_text():
-            assert self.process.poll() is None, self.output.read_text()
-            assert time.monotonic() < deadline, self.output.read_text()
-            time.sleep(0.2)
-        self.local = json.loads((self.data / "local.json").read_text())
-        self.children = psutil.Process(self.process.pid).children(recursive=True)
-        self.api = httpx.Client(
-            base_url=f"{self.local['url']}/api", headers={"Authorization": f"Bearer {self.local['token']}"}
-        )
-
-    def printed(self, label: str) -> str:
-        """Return what the final table says after the label."""
-        match = re.search(rf"^{label} +(.+?) *$", self.output.read_text(), re.MULTILINE)
-        assert match, label
-        return match[1]
-
-    def ibutsu(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the CLI as a user would, who gives neither URL nor token."""
-        environment = {**os.environ, "COLUMNS": "200"}
-        environment.pop("IBUTSU_URL", None)
-        environment.pop("IBUTSU_TOKEN", None)
-        return subprocess.run(
-            [sys.executable, "-m", "ibutsu_server.cli", *arguments],
-            cwd=self.data.parent, env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-
-    def get(self, path: str, **parameters: Any) -> Any:
-        """Ask the API."""
-        answer = self.api.get(path, params=parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def interrupt(self) -> None:
-        """Press Ctrl-C, and see that nothing is left."""
-        self.api.close()
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(STOP_SECONDS) == 0, self.output.read_text()
-        _gone, alive = psutil.wait_procs(self.children, timeout=2)
-        assert not alive
-
-
-@pytest.fixture(scope="module")
-def system(server_directory: Path) -> Iterator[System]:
-    """The running system; its data is where the CLI looks for a local server."""
-    directory = server_directory / "e2e"
-    directory.mkdir(mode=0o755)
-    system = System(directory)
-    system.data = directory / "data"
-    try:
-        system.wait()
-        (directory / ".ibutsu").symlink_to(system.data)
-        yield system
-    finally:
-        if system.process.poll() is None:
-            system.process.send_signal(signal.SIGINT)
-            system.process.wait(STOP_SECONDS)
-
-
-def run_of(output: str) -> str:
-    """Return the run's id from the URL that the CLI printed."""
-    match = re.search(r"/runs/([0-9a-f-]{36})", output)
-    assert match, output
-    return match[1]
-
-
-def test_the_report_of_this_very_suite_is_imported_as_it_is(system: System, tmp_path: Path) -> None:
+def test_the_report_of_this_very_suite_is_imported_as_it_is(system: Any, tmp_path: Path) -> None:
     broken = tmp_path / "test_broken.py"
     broken.write_text(
         "import pytest\n\ndef test_fails():\n    value = 41\n    assert value == 42, 'wörld & <tag>'\n\n"
@@ -139,7 +49,7 @@ def test_the_report_of_this_very_suite_is_imported_as_it_is(system: System, tmp_
 
     done = system.ibutsu("import", str(report), "--project", "local", "--metadata", "component=core", "--source", "ci")
     assert done.returncode == 0, done.stdout + done.stderr
-    run = system.get(f"/run/{run_of(done.stdout)}")
+    run = system.get(f"/run/{system.run_of(done.stdout)}")
     counts = {
         "tests": len(cases), "failures": expected["failed"], "errors": expected["error"],
         "skips": expected["skipped"], "xfailures": expected["xfailed"], "passes": expected["passed"],
@@ -151,7 +61,10 @@ def test_the_report_of_this_very_suite_is_imported_as_it_is(system: System, tmp_
     results = system.get("/result", filter=f"run_id={run['id']}", pageSize=500)
     assert results["pagination"]["totalItems"] == len(cases)
     assert Counter(result["result"] for result in results["results"]) == expected
-    names = Counter(f"{case.get('classname', '').rpartition('.')[2]}.{case.get('name')}" for case in cases)
+    modules = [case.get("classname", "").rpartition(".")[2] for case in cases]
+    names = Counter(
+        ".".join(filter(None, (module, case.get("name")))) for module, case in zip(modules, cases, strict=True)
+    )
     assert Counter(result["test_id"] for result in results["results"]) == names
 
     failed = next(result for result in results["results"] if result["test_id"].endswith("test_fails"))
@@ -167,10 +80,10 @@ def test_the_report_of_this_very_suite_is_imported_as_it_is(system: System, tmp_
     assert "wörld & <tag>" in answer.content.decode()
 
 
-def test_an_archive_is_imported_and_importing_it_again_doubles_nothing(system: System, tmp_path: Path) -> None:
+def test_an_archive_is_imported_and_importing_it_again_doubles_nothing(system: Any, tmp_path: Path) -> None:
     run_id, result_id = str(uuid.uuid4()), str(uuid.uuid4())
     members = {
-        f"{run_id}/run.json": {"id": run_id, "source": "archive", "metadata": {"project": "local", "jenkins": {"n": 1}}},
+        f"{run_id}/run.json": {"id": run_id, "metadata": {"project": "local", "jenkins": {"n": 1}}},
         f"{run_id}/{result_id}/result.json": {
             "id": result_id, "test_id": "test_a", "result": "failed", "duration": 2.5,
             "start_time": "2026-02-03T04:05:06+00:00", "metadata": {"run": run_id}, "params": {"a": "1"},
@@ -186,7 +99,7 @@ def test_an_archive_is_imported_and_importing_it_again_doubles_nothing(system: S
     for _ in range(2):
         done = system.ibutsu("import", str(path))
         assert done.returncode == 0, done.stdout + done.stderr
-        assert run_of(done.stdout) == run_id
+        assert system.run_of(done.stdout) == run_id
     run = system.get(f"/run/{run_id}")
     assert (run["summary"]["tests"], run["summary"]["failures"], run["duration"]) == (1, 1, 2.5)
     assert run["metadata"]["jenkins"] == {"n": 1}
@@ -205,7 +118,7 @@ def test_an_archive_is_imported_and_importing_it_again_doubles_nothing(system: S
         ("wrong.txt", b"a log file"),
     ],
 )
-def test_a_broken_file_is_refused_with_a_sentence(system: System, tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_broken_file_is_refused_with_a_sentence(system: Any, tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     before = system.get("/run")["pagination"]["totalItems"]
@@ -216,7 +129,7 @@ def test_a_broken_file_is_refused_with_a_sentence(system: System, tmp_path: Path
     assert system.get("/run")["pagination"]["totalItems"] == before
 
 
-def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: System) -> None:
+def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: Any) -> None:
     url = system.printed("Flower")
     user, _, password = system.printed("Flower login").partition(" / ")
     assert httpx.get(f"{url}/api/workers").status_code == 401
@@ -230,7 +143,7 @@ def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: S
     assert "SUCCESS" in states
 
 
-def test_the_scheduler_says_its_schedule(system: System) -> None:
+def test_the_scheduler_says_its_schedule(system: Any) -> None:
     lines = [line for line in (system.data / "logs/scheduler.log").read_text().splitlines() if "beat_schedule" in line]
     assert len(lines) == 4
     for task, argument in (("prune_old_files", "3"), ("prune_old_results", "5"), ("prune_old_runs", "12")):
@@ -241,7 +154,7 @@ def test_the_scheduler_says_its_schedule(system: System) -> None:
     assert any("sync_aborted_runs" in line and "30 minutes" in line for line in lines)
 
 
-def test_the_worker_says_that_it_is_connected_and_nobody_says_a_secret(system: System) -> None:
+def test_the_worker_says_that_it_is_connected_and_nobody_says_a_secret(system: Any) -> None:
     logs = {path.name: path.read_text(errors="replace") for path in (system.data / "logs").glob("*.log")}
     assert "Connected to redis" in logs["worker.log"]
     secrets = [system.local["token"], system.printed("Flower login").rpartition(" ")[2]]
@@ -252,13 +165,13 @@ def test_the_worker_says_that_it_is_connected_and_nobody_says_a_secret(system: S
             assert secret not in text, name
 
 
-def test_a_second_start_says_that_one_runs(system: System) -> None:
+def test_a_second_start_says_that_one_runs(system: Any) -> None:
     done = system.ibutsu("up", "--data-dir", str(system.data))
     assert done.returncode != 0
     assert system.local["url"] in done.stdout + done.stderr
 
 
-def test_ctrl_c_leaves_no_process(system: System) -> None:
+def test_ctrl_c_leaves_no_process(system: Any) -> None:
     """The last of this module: it ends the system that the others use."""
     assert len(system.children) >= 6
     system.interrupt()

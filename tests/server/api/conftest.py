@@ -11,7 +11,8 @@ import flask
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
 
 from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
 from ibutsu_server import api
@@ -51,7 +52,9 @@ class Person:
 
     def __call__(self, method: str, path: str, **options: Any) -> TestResponse:
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
-        return self.client.open(f"/api{path}", method=method, headers=headers, **options)
+        if isinstance(options.get("data"), dict):
+            options |= as_form(options["data"])
+        return self.client.open(f"/api{path}", method=method, headers=headers, buffered=True, **options)
 
     def get(self, path: str, **options: Any) -> TestResponse:
         return self("GET", path, **options)
@@ -78,6 +81,13 @@ def created(response: TestResponse) -> dict[str, Any]:
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.get_json()
     return body
+
+
+def as_form(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields as a multipart body; a file is (stream, name)."""
+    values = {name: FileStorage(*value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    boundary, body = encode_multipart(values)
+    return {"data": body, "content_type": f"multipart/form-data; boundary={boundary}"}
 
 
 @pytest.fixture

@@ -6,10 +6,7 @@ import io
 import json
 import re
 import secrets
-import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -90,8 +87,7 @@ def test_a_refused_upload_leaves_nothing(
     file: dict[str, Any] = {"importFile": (io.BytesIO(b"<testsuite/>"), "r.xml")}
     if status == 400 and "metadata" not in form and form["project"] == "ann-project":
         file = {}
-    response = ann.post("/import", data=file | form if file_first else form | file,
-                        content_type="multipart/form-data")  # fmt: skip
+    response = ann.post("/import", data=file | form if file_first else form | file)
     assert (response.status_code, response.is_json) == (status, True)
     assert response.get_json()["detail"].endswith(".")
     assert stored(session) == (0, 0)
@@ -180,33 +176,6 @@ def test_an_upload_without_a_project_is_seen_by_its_user_only(ann: Any, bob: Any
     assert bob.get(f"/import/{known}").status_code == 403
     assert len(ann.get("/import").get_json()["imports"]) == 1
     assert bob.get("/import").get_json()["imports"] == []
-
-
-@pytest.fixture
-def gunicorn(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """The API as it runs in its container; its address, and the id of the process that answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-               "--threads", "4", "ibutsu_server:backend_app"]  # fmt: skip
-    log = tmp_path / "gunicorn.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        try:
-            for _ in range(200):
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=5)
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None, log.read_text()
-                    time.sleep(0.1)
-            found = re.search(r"Booting worker with pid: (\d+)", log.read_text())
-            assert found is not None, log.read_text()
-            yield f"127.0.0.1:{port}", int(found.group(1))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
 
 
 def peak_memory(pid: int) -> int:

@@ -59,7 +59,7 @@ class Broker:
                 args=args,
                 task_id=str(task_id),
                 retry=True,
-                retry_policy={"max_retries": 1, "interval_start": 0.2, "interval_step": 0, "timeout": SEND_TIMEOUT},
+                retry_policy={"max_retries": 1, "interval_start": 0.2, "interval_step": 0},
             )
         except (kombu_exceptions.OperationalError, exceptions.CeleryError, redis.RedisError, OSError) as error:
             logger.warning("The task %s %s could not be sent: %s", task, task_id, error)

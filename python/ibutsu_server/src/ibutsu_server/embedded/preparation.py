@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings
+from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
 from ibutsu_server.embedded import commands, environment, files, ports, postgres, redis
 from ibutsu_server.embedded.errors import EmbeddedError
 from ibutsu_server.embedded.logs import Log
 
 FLOWER_USER = "ibutsu"
+
+_BROKER = "CELERY_BROKER_URL"
+_ANY_REDIS = "redis://127.0.0.1:1/0"
+_ANY_DATABASE = DatabaseSettings(host=ports.LOOPBACK, port=1, user="any", password="any", database="any")  # noqa: S106
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,15 @@ def prepare(options: Options, environ: Mapping[str, str], directory: Path, log: 
 
     values = environment.given(environ)
     values.setdefault("FLOWER_BASIC_AUTH", f"{FLOWER_USER}:{details['flower']}")
+    if own_redis:
+        for name in ("REDIS_PASSWORD", "REDIS_PASSWORD_FILE"):
+            values.pop(name, None)
+    # What the user gave is judged before anything is made for it.
+    planned = (environment.of_database(_ANY_DATABASE) if own_database else {}) | (
+        {_BROKER: _ANY_REDIS} if own_redis else {}
+    )
+    _read_all({**values, **planned})
+
     cluster = store = None
     if own_database:
         place = files.private_directory(directory / "postgres")
@@ -79,13 +92,9 @@ def prepare(options: Options, environ: Mapping[str, str], directory: Path, log: 
         values |= environment.of_database(cluster.settings)
     if own_redis:
         store = redis.prepare(files.private_directory(directory / "redis"))
-        for name in ("REDIS_PASSWORD", "REDIS_PASSWORD_FILE"):
-            values.pop(name, None)
-        values["CELERY_BROKER_URL"] = store.url
+        values[_BROKER] = store.url
     values = environment.with_result_backend(values)
-
-    settings = {application: environment.read(application, values) for application in Application}
-    api = settings[Application.BACKEND]
+    api = _read_all(values)[Application.BACKEND]
     if api.database is None:
         raise EmbeddedError("The API's settings hold no database.")
     plan = Plan(
@@ -103,6 +112,12 @@ def prepare(options: Options, environ: Mapping[str, str], directory: Path, log: 
     )
     log.hide(plan.secrets())
     return plan
+
+
+def _read_all(values: Mapping[str, str]) -> dict[Application, Settings]:
+    """Return every application's settings. Raises an error that says what is wrong with them."""
+    complete = environment.with_result_backend(values)
+    return {application: environment.read(application, complete) for application in Application}
 
 
 def _api_port(options: Options) -> int:
