@@ -168,10 +168,11 @@ class Importer:
         lines = {name: str(summary.get(name, 0)) for name in COUNTS}
         lines |= {"pass %": str(summary.get("pass_percent", 0)), "duration": f"{run.get('duration') or 0:.2f} s"}
         if self._out.is_terminal:
-            table = Table(title=path.name, title_justify="left")
-            for name in lines:
-                table.add_column(name, justify="right", no_wrap=True)
-            table.add_row(*lines.values())
+            table = Table(title=path.name, title_justify="left", show_header=False)
+            table.add_column()
+            table.add_column(justify="right")
+            for name, value in lines.items():
+                table.add_row(name, value)
             self._out.print(table)
         else:
             self._out.print(f"{click.format_filename(path)}: imported")

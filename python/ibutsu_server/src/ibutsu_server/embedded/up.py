@@ -29,6 +29,9 @@ LOCAL_FILE = "local.json"
 SAMPLE = Path(__file__).with_name("sample.xml")
 
 READY_SECONDS = 120.0
+GIVEN_SECONDS = 20.0
+"""How long a server that the environment gives may take to answer."""
+
 UPGRADE_SECONDS = 3600.0
 SAMPLE_SECONDS = 300.0
 
@@ -111,8 +114,9 @@ class _System:
                 store.program, stage=_REDIS, before_restart=lambda: redis.end_orphan(store.program.directory)
             )
         database_ready, redis_ready = checks.postgres_ready(plan.database), checks.redis_ready(plan.celery.broker_url)
-        await supervisor.ready(self._children.get("postgres", "PostgreSQL"), database_ready, seconds=READY_SECONDS)
-        await supervisor.ready(self._children.get("redis", "Redis"), redis_ready, seconds=READY_SECONDS)
+        for own, given, check in (("postgres", "PostgreSQL", database_ready), ("redis", "Redis", redis_ready)):
+            seconds = READY_SECONDS if own in self._children else GIVEN_SECONDS
+            await supervisor.ready(self._children.get(own, f"The given {given}"), check, seconds=seconds)
 
     async def _upgrade(self) -> None:
         program = self._program("schema", _python("ibutsu_server.embedded.upgrade"), Application.BACKEND)
