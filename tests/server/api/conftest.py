@@ -32,6 +32,7 @@ def make_app(database: DatabaseSettings, redis_url: str) -> flask.Flask:
 def app(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
     app = make_app(database, broker_url)
     yield app
+    assert app.extensions["ibutsu_engine"].pool.checkedout() == 0, "A request kept its connection."
     app.extensions["ibutsu_engine"].dispose()
 
 

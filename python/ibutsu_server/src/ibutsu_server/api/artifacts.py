@@ -8,12 +8,13 @@ import re
 import tempfile
 import unicodedata
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO
 from urllib.parse import quote
 
 import flask
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ibutsu_server.api import access, answers, bodies, multipart, schemas
@@ -159,11 +160,11 @@ def content_type(filename: str, start: bytes) -> str:
 
 
 def _content(artifact: Artifact) -> flask.Response:
-    chunks: Iterator[bytes] = iter(artifacts.chunks_of(access.session(), artifact.id))
+    chunks = _stream(flask.current_app.extensions["ibutsu_engine"], artifact.id)
     # The first piece is read here, while an error can still have a status of its own.
     start = next(chunks, b"")
     response = flask.Response(
-        flask.stream_with_context(itertools.chain((start,), chunks)),
+        itertools.chain((start,), chunks),
         headers={
             "Content-Length": str(artifact.size),
             # What people upload must not act in the name of whoever looks at it.
@@ -172,7 +173,17 @@ def _content(artifact: Artifact) -> flask.Response:
         },
     )
     response.headers["Content-Type"] = content_type(artifact.filename, start[:4096])
+    response.call_on_close(chunks.close)
     return response
+
+
+def _stream(engine: sa.Engine, artifact_id: uuid.UUID) -> Generator[bytes, None, None]:
+    """Yield the bytes in a session of their own: the request's is given back before the answer is written."""
+    with Session(engine) as session:
+        for chunk in artifacts.chunks_of(session, artifact_id):
+            # A slow client must not keep a connection while it reads.
+            session.rollback()
+            yield chunk
 
 
 def _readable(artifact_id: str) -> Artifact:

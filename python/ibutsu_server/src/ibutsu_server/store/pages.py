@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
+import sqlalchemy.orm
 from sqlalchemy.orm import Session
 
 from ibutsu_server.store import filters
@@ -40,7 +41,7 @@ def query_page(
         raise ValueError(f"There is no page {page} of {page_size} {kind!r} for the user {user_id}.")
     where = [visible(user, model.project_id), *filters.conditions(model, texts)]
     total = session.scalar(sa.select(sa.func.count()).select_from(model).where(*where)) or 0
-    query: sa.Select[tuple[Any]] = sa.select(model).where(*where).order_by(model.start_time.desc(), model.id.desc())
+    query: sa.Select[Any] = sa.select(model).where(*where).order_by(model.start_time.desc(), model.id.desc())
     rows = session.scalars(query.limit(page_size).offset((page - 1) * page_size))
     return {
         kind: [as_json(row) for row in rows],
@@ -55,9 +56,8 @@ def query_page(
 
 def as_json(row: Run | Result) -> dict[str, Any]:
     """Return the row's columns under the contract's names, as values that JSON has."""
-    values = {
-        attribute.columns[0].name: getattr(row, attribute.key) for attribute in sa.inspect(row).mapper.column_attrs
-    }
+    attributes = sa.orm.class_mapper(type(row)).column_attrs
+    values = {attribute.columns[0].name: getattr(row, attribute.key) for attribute in attributes}
     if isinstance(row, Result):
         del values["created"]
     return {name: _plain(value) for name, value in values.items()}
