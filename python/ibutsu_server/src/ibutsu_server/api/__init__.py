@@ -6,7 +6,7 @@ import importlib
 
 import flask
 
-from ibutsu_server.api import access, broker, errors
+from ibutsu_server.api import access, broker, errors, run_page
 from ibutsu_server.api.blueprint import api
 
 _RESOURCES = ("artifacts", "health", "imports", "login", "projects", "results", "runs", "users")
@@ -23,3 +23,4 @@ def register(app: flask.Flask) -> None:
     app.before_request(access.authenticate)
     errors.register(app)
     app.register_blueprint(api, url_prefix="/api")
+    run_page.register(app)

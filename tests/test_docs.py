@@ -1,0 +1,34 @@
+"""What the documentation says of the settings is what the code has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ibutsu_core.settings import VARIABLES, Variable
+
+ROOT = Path(__file__).parent.parent
+
+
+def row(variable: Variable) -> str:
+    """Return the variable's row in the table of docs/configuration.md."""
+    secret = " (secret)" if variable.secret else ""
+    applications = "all" if len(variable.applications) == 4 else ", ".join(sorted(variable.applications))
+    default = variable.default or ("none" if variable.optional else "**required**")
+    return f"| `{variable.name}`{secret} | {applications} | {default} | {variable.meaning} |"
+
+
+def test_the_table_of_variables_is_that_of_the_settings() -> None:
+    lines = (ROOT / "docs/configuration.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith("| `")]
+    assert table == [row(variable) for variable in VARIABLES]
+
+
+def test_the_readme_names_what_exists() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for path in ("docs/configuration.md", "CHANGELOG.md", "LICENSE", "python/ibutsu_core", "requirements"):
+        assert path in readme
+        assert (ROOT / path).exists()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("up", "test"):
+        assert f"make {target}" in readme
+        assert f"\n{target}:" in makefile
