@@ -20,7 +20,7 @@ ROLES = ("backend", "cli", "flower", "scheduler", "worker")
 # What each role loads; every package of its extra must be among it, and it must run with nothing else.
 LOADS = {
     "backend": "import gunicorn.app.wsgiapp, ibutsu_server.store.migrate, ibutsu_server; ibutsu_server.backend_app",
-    "cli": "import ibutsu_server.client.command",
+    "cli": "import ibutsu_server.client.importing",
     "flower": "import celery.bin.celery, flower.command, ibutsu_server; ibutsu_server.flower_app",
     "scheduler": "import celery.bin.celery, ibutsu_core.beat, ibutsu_server; ibutsu_server.scheduler_app",
     "worker": "import celery.bin.celery, ibutsu_server; ibutsu_server.worker_app.loader.import_default_modules()",
