@@ -127,8 +127,8 @@ def test_what_was_cut_short_is_repaired(
     old = {"created": NOW - dt.timedelta(hours=1)}
     session.execute(sa.update(Import).where(Import.id == forgotten).values(**old))
     lost = store_upload(b"<testsuite><testcase name='v'/></testsuite>")
-    values = {"status": "running", "attempts": 1, "sent": NOW - dt.timedelta(hours=2)}
-    session.execute(sa.update(Import).where(Import.id == lost).values(started=NOW - dt.timedelta(hours=1), **values))
+    values = {"status": "running", "attempts": 1, "sent": NOW - dt.timedelta(minutes=2)}
+    session.execute(sa.update(Import).where(Import.id == lost).values(started=NOW - dt.timedelta(minutes=1), **values))
     session.commit()
     outcome = call("runs.sync_aborted_runs")
     assert outcome == {"repaired": 1, "failed": 0, "sent": 2}

@@ -129,6 +129,9 @@ def test_without_redis_the_upload_waits_and_the_answer_says_so(
     row = session.get(Import, uuid.UUID(answer["id"]))
     assert row is not None
     assert row.sent is None
+    assert ann.get(f"/import/{row.id}").status_code == 200
+    session.refresh(row)
+    assert row.sent is not None, "Whoever asks for it when Redis is back has it sent."
 
 
 def test_a_running_import_tells_its_progress_and_does_not_need_redis_for_its_state(

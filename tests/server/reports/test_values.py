@@ -58,3 +58,8 @@ def test_instants(text: str, value: str) -> None:
 )
 def test_what_is_no_time(text: str | None) -> None:
     assert instant(text) is None
+
+
+@pytest.mark.parametrize("text", ["1e300", "1.7e308", "inf", "1000000000001"])
+def test_a_time_that_no_test_can_take_says_nothing(text: str) -> None:
+    assert seconds(text) == 0.0

@@ -285,7 +285,7 @@ def _at(day: date, minute: int) -> datetime:
 
 def _for_celery(entry: Entry) -> dict[str, Any]:
     if isinstance(entry.schedule, Every):
-        schedule: schedules.BaseSchedule = schedules.schedule(entry.schedule.interval)
+        schedule: schedules.BaseSchedule = schedules.schedule(entry.schedule.interval, relative=True)
     else:
         schedule = schedules.crontab(**dataclasses.asdict(entry.schedule))
     setting: dict[str, Any] = {"schedule": schedule, "task": entry.task}

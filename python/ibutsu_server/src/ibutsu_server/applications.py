@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
@@ -19,9 +20,27 @@ if TYPE_CHECKING:
 _POOL_SIZES = {Application.WORKER: 2, Application.SCHEDULER: 1, Application.BACKEND: 10}
 
 
+RECOVERY_DELAY = 45
+"""Seconds from a worker's start to its repair: more than `store.uploads.LOST_AFTER`."""
+
+SECRET_SIZE = 64 * 1024
+"""Bytes that a file with a secret has at most."""
+
+
 def read_settings(application: Application) -> Settings:
     """Read the application's settings from the process's environment and the files that it names."""
-    return load(application, os.environ, read_file=lambda path: Path(path).read_text("utf-8"))
+    return load(application, os.environ, read_file=read_secret)
+
+
+def read_secret(path: str) -> str:
+    """Return the text of a file with a secret; raise OSError for what is no file or too large."""
+    if not Path(path).is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
+    with Path(path).open("rb") as file:
+        data = file.read(SECRET_SIZE + 1)
+    if len(data) > SECRET_SIZE:
+        raise OSError(errno.EFBIG, f"it is larger than {SECRET_SIZE} bytes")
+    return data.decode()
 
 
 def create_flask(settings: Settings) -> Flask:
@@ -74,7 +93,12 @@ def worker_app() -> Celery:
         # A forked child must not use, nor close, its parent's connections.
         flask_app.extensions["ibutsu_engine"].dispose(close=False)
 
+    def take_up_what_was_left(sender: Any, **_: object) -> None:
+        # A worker that was killed keeps its message from others for the visibility timeout; its successor repairs that.
+        sender.app.send_task("ibutsu_server.tasks.runs.sync_aborted_runs", countdown=RECOVERY_DELAY)
+
     signals.worker_process_init.connect(forget_connections, weak=False)
+    signals.worker_ready.connect(take_up_what_was_left, weak=False)
     return create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
 
 

@@ -11,7 +11,7 @@ import flask
 import pydantic
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
 """Bytes of a JSON body at most."""
 
 MAX_DEPTH = 100

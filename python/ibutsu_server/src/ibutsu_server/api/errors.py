@@ -72,6 +72,8 @@ def _database(error: Exception) -> flask.Response:
 
 def _other(error: Exception) -> flask.Response:
     _rollback()
+    if type(error).__module__.startswith("gunicorn.http"):
+        return answer(400, "The request's body is malformed or was cut off.")
     logger.error("%s %s failed.", flask.request.method, flask.request.path, exc_info=error)
     return answer(500, "The server failed; its log says why.")
 

@@ -70,7 +70,10 @@ def get_import(import_id: str) -> flask.Response:
     if row.project_id is not None or row.user_id != access.user().id:
         access.require_project(row.project_id)
     progress = None
-    if row.status == "running":
+    if row.status == "pending" and row.sent is None:
+        # Its message could not be sent when it was uploaded; whoever asks for it need not wait for the repair.
+        _send(row)
+    elif row.status == "running":
         access.session().rollback()
         progress = broker().progress(row.id)
     return answers.one(serialise(row, progress=progress))
@@ -102,12 +105,19 @@ def add_import() -> flask.Response:
         setattr(row, name, value)
     session.commit()
     message = None
-    if broker().send(TASK, [str(row.id)], row.id):
-        uploads.mark_sent(session, row.id)
-        session.commit()
-    else:
+    if not _send(row):
         message = "The upload is stored, but the task queue does not answer; the import starts when it is back."
     return answers.one(serialise(row, message=message), 201)
+
+
+def _send(row: Import) -> bool:
+    session = access.session()
+    session.commit()
+    sent = broker().send(TASK, [str(row.id)], row.id)
+    if sent:
+        uploads.mark_sent(session, row.id)
+        session.commit()
+    return sent
 
 
 def _upload(part: multipart.Part) -> Import:

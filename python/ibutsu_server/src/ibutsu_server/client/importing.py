@@ -76,12 +76,18 @@ def import_command(
         raise SystemExit(1)
 
 
+MAX_NESTING = 50
+"""Levels that a key of the metadata may nest."""
+
+
 def parse_metadata(pairs: Iterable[str]) -> dict[str, Any]:
     """Return the metadata that KEY=VALUE pairs say; the values are texts, and dots in a key nest."""
     nested: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         *parents, last = key.split(".")
+        if len(parents) > MAX_NESTING:
+            raise click.BadParameter(f"{pair[:40]!r}… nests deeper than {MAX_NESTING} keys.", param_hint="--metadata")
         if not separator or not all((*parents, last)):
             raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE.", param_hint="--metadata")
         place = nested

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from celery import Celery
 
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.embedded import postgres, redis
+from ibutsu_server.embedded import ports, postgres, redis
+from ibutsu_server.embedded.errors import EmbeddedError
 from ibutsu_server.embedded.supervisor import Check
 
 _PING_SECONDS = 0.5
@@ -32,10 +36,20 @@ def redis_ready(url: str) -> Check:
     return check
 
 
-def page_ready(url: str) -> Check:
-    """Check that the page answers 200."""
+def page_ready(url: str, pid: Callable[[], int | None]) -> Check:
+    """Check that the page answers 200, and that it is the process with that pid that listens there.
+
+    Raises EmbeddedError when another process does: somebody took the port after it was chosen.
+    """
+    port = urlsplit(url).port
 
     async def check() -> str | None:
+        taken = _is_taken(port)
+        own = pid()
+        if own is None or not _listens(own, port):
+            if taken:
+                raise EmbeddedError(f"The port {port} was taken by another process meanwhile; start again.")
+            return f"nothing listens at {url} yet"
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             try:
                 response = await client.get(url)
@@ -44,6 +58,20 @@ def page_ready(url: str) -> Check:
         return None if response.status_code == httpx.codes.OK else f"{url} answers {response.status_code}"
 
     return check
+
+
+def _listens(pid: int, port: int | None) -> bool:
+    try:
+        connections = psutil.Process(pid).net_connections("inet")
+    except psutil.Error:
+        return False
+    return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in connections)
+
+
+def _is_taken(port: int | None) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((ports.LOOPBACK, port or 0)) == 0
 
 
 def worker_ready(celery: Celery, name: str) -> Check:

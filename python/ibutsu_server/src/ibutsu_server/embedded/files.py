@@ -24,12 +24,22 @@ def private_directory(path: Path) -> Path:
         if not path.exists():
             path.mkdir(parents=True, mode=0o700)
         path = path.resolve()
+        _refuse_for_root(path)
         probe = path / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise from_os_error(error, path) from error
     return path
+
+
+def _refuse_for_root(path: Path) -> None:
+    """Raise EmbeddedError where root would take files over from the user whose they are."""
+    owner = path.stat().st_uid
+    if os.geteuid() == 0 and owner != 0 and any(path.iterdir()):
+        raise EmbeddedError(
+            f"{path} belongs to the user {owner}; run as that user, or name another place with --data-dir."
+        )
 
 
 def write_private(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -137,14 +138,16 @@ class _System:
             for number in range(1, plan.options.workers + 1):
                 name = f"worker{number}"
                 workers[name] = self._start(name, Application.WORKER, commands.worker(f"{name}@%h"), _WORKERS)
-        await supervisor.ready(api, checks.page_ready(plan.api_url + commands.HEALTH_PATH), seconds=READY_SECONDS)
+        await supervisor.ready(
+            api, checks.page_ready(plan.api_url + commands.HEALTH_PATH, lambda: api.pid), seconds=READY_SECONDS
+        )
         celery = create_broker_celery_app("ibutsu_up", settings=plan.celery)
         try:
             for node, worker in workers.items():
                 await supervisor.ready(worker, checks.worker_ready(celery, node), seconds=READY_SECONDS)
         finally:
             celery.close()
-        flower_ready = checks.page_ready(plan.flower_url + commands.FLOWER_HEALTH_PATH)
+        flower_ready = checks.page_ready(plan.flower_url + commands.FLOWER_HEALTH_PATH, lambda: flower.pid)
         await supervisor.ready(flower, flower_ready, seconds=READY_SECONDS)
         await supervisor.ready(scheduler, checks.runs(), seconds=READY_SECONDS)
 
@@ -166,6 +169,7 @@ class _System:
         plan = self._plan
         urls = {"url": plan.api_url, "flower_url": plan.flower_url}
         local = {**urls, "token": access.token, "project": access.project, "pid": os.getpid()}
+        local["database"] = dataclasses.asdict(plan.database)
         files.write_json(plan.directory / LOCAL_FILE, local)
         self._lock.describe({"pid": os.getpid(), "url": plan.api_url})
 

@@ -6,13 +6,15 @@ import contextlib
 import datetime as dt
 import email.utils
 import hashlib
-import math
 import re
 import uuid
 from collections.abc import Callable
 
 # Tools that have no time write the zero of their clock: year 1 (Go, .NET) or 1970.
 EARLIEST_YEAR = 1980
+
+LONGEST = 1e12
+"""Seconds; what claims to have taken longer says nothing."""
 
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+\Z")
 _EPOCH = re.compile(r"\d{10}(?:\d{3})?(?:\.\d+)?\Z")
@@ -27,14 +29,17 @@ _VERSION_5 = 5 << 76 | 0x8000 << 48
 
 
 def seconds(text: str | None) -> float:
-    """The duration that `text` gives, 0.0 for none: `1,234.5`, `0,25`, `1.5s`; no negative, infinite or NaN."""
+    """The duration that `text` gives, 0.0 for none: `1,234.5`, `0,25`, `1.5s`.
+
+    What is negative, longer than LONGEST or no number counts as none.
+    """
     if not text:
         return 0.0
     try:
         value = float(text)
     except ValueError:
         value = _odd_number(text)
-    return value if 0.0 < value < math.inf else 0.0
+    return value if 0.0 < value <= LONGEST else 0.0
 
 
 def _odd_number(text: str) -> float:

@@ -16,8 +16,8 @@ CHUNK_SIZE = 512 * 1024
 """Bytes of a chunk; all but the last of an upload have just this many."""
 
 UNSENT_AFTER = "2 minutes"
-LOST_AFTER = "15 minutes"
-"""How long a message may have gone before an import that nobody works on is sent again."""
+LOST_AFTER = "30 seconds"
+"""How long ago an import that nobody sent, or that nobody works on, was begun before it is sent again."""
 
 
 class UploadWriter(io.RawIOBase):
