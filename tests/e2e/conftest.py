@@ -99,6 +99,7 @@ def system(server_directory: Path) -> Iterator[System]:
         (directory / ".ibutsu").symlink_to(system.data)
         yield system
     finally:
+        system.api.close()
         if system.process.poll() is None:
             system.process.send_signal(signal.SIGINT)
             system.process.wait(STOP_SECONDS)

@@ -22,4 +22,4 @@ class StatelessScheduler(Scheduler):
         self.merge_inplace(self.app.conf.beat_schedule)
         for entry in self.schedule.values():
             if isinstance(entry.schedule, schedules.schedule):
-                entry.last_run_at = latest_due(Every(entry.schedule.run_every), self.app.now())
+                entry.last_run_at = latest_due(Every(entry.schedule.run_every), self.app.now())  # type: ignore[attr-defined]
