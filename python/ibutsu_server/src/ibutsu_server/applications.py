@@ -118,7 +118,6 @@ def backend_app() -> Flask:
     settings = read_settings(Application.BACKEND)
     _hand_to_celery(settings)
     app = create_flask(settings)
-    app.extensions["ibutsu_celery"] = create_broker_celery_app("ibutsu_backend", settings=settings.celery)
     api.register(app)
     return app
 

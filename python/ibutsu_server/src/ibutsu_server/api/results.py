@@ -12,6 +12,7 @@ from ibutsu_server.api import access, answers, bodies, filters, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.runs import lock, places, repeats
 from ibutsu_server.store import summary
+from ibutsu_server.store.copy_rows import merged
 from ibutsu_server.store.models import Result, Run
 
 
@@ -91,7 +92,7 @@ def update_result(result_id: str) -> flask.Response:
     for name, value in given.items():
         setattr(result, name, value)
     if body.metadata:
-        result.data = bodies.merge(result.data, body.metadata)
+        result.data = merged(result.data, body.metadata)
     session.flush()
     if run is not None or "result" in given or "duration" in given:
         for run_id in run_ids:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import BadRequest, Conflict
 from ibutsu_server.api import access, answers, bodies, filters, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.store import summary
+from ibutsu_server.store.copy_rows import merged
 from ibutsu_server.store.models import Result, Run
 
 LOCK_TIMEOUT = 10
@@ -82,7 +83,7 @@ def update_run(run_id: str) -> flask.Response:
     for name, value in given.items():
         setattr(run, name, value)
     if body.metadata:
-        run.data = bodies.merge(run.data, body.metadata)
+        run.data = merged(run.data, body.metadata)
     return answers.one(serialise(_summarised(run)))
 
 

@@ -106,7 +106,7 @@ class Client:
             case _ if status in (429, 502, 503, 504):
                 return UnavailableError(f"{url} cannot answer at the moment ({status}). {detail} Try again later.")
             case _ if status >= 500:
-                return UnavailableError(f"{url} failed ({status}). {detail} Its log says why.")
+                return UnavailableError(f"{url} failed ({status}). {detail or 'Its log says why.'}")
             case _ if status >= 400 and detail:
                 return ClientError(detail)
             case _:
