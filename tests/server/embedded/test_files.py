@@ -95,3 +95,14 @@ def test_a_port_in_use_is_passed_over() -> None:
         assert other != port
     assert ports.free_port(None, port) == port
     assert ports.is_free(other)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could take another user's files over")
+def test_root_does_not_take_over_the_data_of_another_user(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 12345, 12345)
+    assert files.private_directory(data) == data
+    (data / "kept").touch()
+    with pytest.raises(EmbeddedError, match="belongs to the user 12345"):
+        files.private_directory(data)
