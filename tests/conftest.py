@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -18,6 +19,10 @@ from psycopg2 import sql
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.embedded import postgres, redis
 from ibutsu_server.store import migrate
+
+# Machines are shared and noisy, so no test asserts a time.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

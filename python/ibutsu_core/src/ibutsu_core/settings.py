@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from ibutsu_core.limits import Limits, variable_of
+
 VISIBILITY_TIMEOUT = 12 * 60 * 60
 """Seconds after which Redis hands an unacknowledged message to another worker; above the longest task."""
 
@@ -238,6 +240,23 @@ VARIABLES: tuple[Variable, ...] = (
         optional=True,
         example="https://ibutsu.example.com",
     ),
+    Variable(
+        name="IBUTSU_IMPORT_ATTEMPTS",
+        applications=frozenset((Application.WORKER,)),
+        meaning="workers that may be lost over one import before it ends as `error`",
+        parse=_whole(1, 1000),
+        default="5",
+    ),
+    *(
+        Variable(
+            name=variable_of(field.name),
+            applications=frozenset((Application.WORKER,)),
+            meaning=f"at most: {field.metadata['meaning']}",
+            parse=_whole(1, 1 << 62),
+            default=str(field.default),
+        )
+        for field in dataclasses.fields(Limits)
+    ),
 )
 
 
@@ -266,13 +285,18 @@ class DatabaseSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others."""
+    """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
+
+    `import_attempts` and `limits` are the worker's.
+    """
 
     application: Application
     celery: CelerySettings
     database: DatabaseSettings | None = None
     flower_basic_auth: str | None = dataclasses.field(default=None, repr=False)
     public_url: str | None = None
+    import_attempts: int = 5
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -379,7 +403,13 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
+        **_of_imports(values) if application is Application.WORKER else {},
     )
+
+
+def _of_imports(values: Mapping[str, Any]) -> dict[str, Any]:
+    limits = Limits(**{field.name: values[variable_of(field.name)] for field in dataclasses.fields(Limits)})
+    return {"import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"], "limits": limits}
 
 
 def _database(values: Mapping[str, Any]) -> DatabaseSettings:
