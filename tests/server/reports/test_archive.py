@@ -276,7 +276,7 @@ def test_long_and_unicode_names_are_kept(tar: Any, result: Any, read: Any) -> No
 
 def test_contents_are_streamed_and_gone_with_the_next_record(tar: Any, result: Any) -> None:
     data = tar([(f"{RUN}/{FIRST}/result.json", result()), (f"{RUN}/{FIRST}/a", b"x" * 300_000), (f"{RUN}/b", b"y")])
-    records = read_report(io.BytesIO(data), filename="a", run_id=uuid.uuid4())
+    records = iter(read_report(io.BytesIO(data), filename="a", run_id=uuid.uuid4()))
     first = next(record for record in records if isinstance(record, ArtifactRecord))
     chunks = iter(first.chunks)
     assert 0 < len(next(chunks)) <= 65536

@@ -86,6 +86,7 @@ def create_flask_celery_app(
 
 
 def _configuration(settings: CelerySettings) -> dict[str, Any]:
+    time_limit = settings.task_time_limit or LONGEST_TASK
     return {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
@@ -113,7 +114,9 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
         "task_track_started": True,
         "task_send_sent_event": True,
         # Redelivery after the visibility timeout must never meet a task that still runs.
-        "task_time_limit": settings.task_time_limit or LONGEST_TASK,
+        "task_time_limit": time_limit,
+        # A little earlier the task is told, so that it can say what happened.
+        "task_soft_time_limit": time_limit - min(60, time_limit / 10),
         "worker_prefetch_multiplier": 1,
         "worker_concurrency": settings.worker_concurrency,
         "worker_send_task_events": True,

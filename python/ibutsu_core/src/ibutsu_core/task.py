@@ -82,8 +82,13 @@ class IbutsuTask(Task[Any, Any]):
                 runtime.session.rollback()
                 if not runtime.is_transient(error):
                     raise
-                raise self.retry(exc=error, countdown=retry_delay(self.request.retries)) from error
+                delay = retry_delay(self.request.retries)
+                self.before_retry(error, delay)
+                raise self.retry(exc=error, countdown=delay) from error
             else:
                 return result
             finally:
                 runtime.session.remove()
+
+    def before_retry(self, error: Exception, delay: float) -> None:
+        """Do what a task wants done before it is tried again in `delay` seconds; nothing, unless it is overridden."""

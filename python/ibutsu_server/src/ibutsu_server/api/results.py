@@ -12,7 +12,7 @@ from ibutsu_server.api import access, answers, bodies, filters, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.runs import lock, places, repeats
 from ibutsu_server.store import summary
-from ibutsu_server.store.copy_rows import merged
+from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
 
 

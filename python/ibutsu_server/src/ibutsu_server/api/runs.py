@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest, Conflict
 from ibutsu_server.api import access, answers, bodies, filters, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.store import summary
-from ibutsu_server.store.copy_rows import merged
+from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
 
 LOCK_TIMEOUT = 10

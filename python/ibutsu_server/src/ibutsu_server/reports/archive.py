@@ -147,10 +147,13 @@ class _Archive:
         if result.values.get("error") == _NOT_SERIALISED:
             self._notes.append(f"The client could not write result {result_id}; it counts as an error.")
             return ResultRecord(
-                id=result_id,
+                id_bytes=result_id.bytes,
                 run_id=run_id,
                 test_id="(not written by the client)",
                 result="error",
+                start_time=None,
+                duration=0.0,
+                source=None,
                 metadata=metadata | {"message": _NOT_SERIALISED},
             )
         test_id, outcome = result.text("test_id"), result.text("result")
@@ -165,7 +168,7 @@ class _Archive:
             self._start = min(self._start or start, start)
         self._project = self._project or _text(metadata, "project") or result.text("project_id")
         return ResultRecord(
-            id=result_id,
+            id_bytes=result_id.bytes,
             run_id=run_id,
             test_id=test_id,
             result=cast("Outcome", outcome),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 from xml.parsers.expat import XMLParserType
@@ -271,23 +272,22 @@ class Events:
         run.spent += duration
         self.out.append(
             ResultRecord(
-                id=result_id,
-                run_id=run.id,
-                test_id=self._class_prefix + name if name else test_id(classname, name),
-                result=outcome,
-                start_time=(instant(timestamp) if timestamp else None) or suite.start or run.start,
-                duration=duration,
-                source=suite.name,
-                metadata=metadata,
+                result_id,
+                run.id,
+                self._class_prefix + name if name else test_id(classname, name),
+                outcome,
+                (instant(timestamp) if timestamp else None) or suite.start or run.start,
+                duration,
+                suite.name,
+                metadata,
             )
         )
         if self._inherited_size:
             run.inherited += self._inherited_size
-        if details is not None:
+        if details is not None and details.logs:
+            owner = uuid.UUID(bytes=result_id)
             for filename, texts in details.logs.items():
-                self.out.append(
-                    ArtifactRecord(filename=filename, chunks=encoded("\n\n".join(texts)), result_id=result_id)
-                )
+                self.out.append(ArtifactRecord(filename=filename, chunks=encoded("\n\n".join(texts)), result_id=owner))
 
     def _inherit(self) -> dict[str, Any]:
         """The properties that the open suites give to each test, the inner ones winning."""

@@ -47,17 +47,20 @@ _MALFORMED = (
 _T = TypeVar("_T")
 
 
-class Report(Iterator[Record]):
-    """The records of one upload. `format` is known before the first of them."""
+class Report(Iterable[Record]):
+    """The records of one upload, to be gone through once. `format` is known before the first of them."""
 
     def __init__(self, guard: _Guard, format: Format, records: Iterator[Record]) -> None:  # noqa: A002
         self.format = format
         self._guard = guard
         self._records = records
 
-    def __next__(self) -> Record:
-        record = self._guard.next(self._records)
-        if isinstance(record, ArtifactRecord) and self.format == "archive":
+    def __iter__(self) -> Iterator[Record]:
+        records = self._guard.each(self._records)
+        return map(self._guarded, records) if self.format == "archive" else records
+
+    def _guarded(self, record: Record) -> Record:
+        if isinstance(record, ArtifactRecord):
             return dataclasses.replace(record, chunks=self._guard.each(record.chunks))
         return record
 
@@ -75,17 +78,11 @@ class _Guard:
         except (ReportError, *_MALFORMED) as error:
             raise self.translated(error) from error
 
-    def next(self, iterator: Iterator[_T]) -> _T:
-        return self.call(iterator.__next__)
-
-    def each(self, chunks: Iterable[_T]) -> Iterator[_T]:
-        iterator = iter(chunks)
-        while True:
-            try:
-                chunk = self.next(iterator)
-            except StopIteration:
-                return
-            yield chunk
+    def each(self, items: Iterable[_T]) -> Iterator[_T]:
+        try:
+            yield from items
+        except (ReportError, *_MALFORMED) as error:
+            raise self.translated(error) from error
 
     def translated(self, error: Exception) -> Exception:
         if self._source.failure is not None:

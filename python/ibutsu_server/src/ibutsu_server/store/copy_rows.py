@@ -1,4 +1,4 @@
-"""Rows in the formats of PostgreSQL's COPY: text for tables of plain columns, binary for bytes."""
+"""Rows in the binary format of PostgreSQL's COPY, made from records without a statement or an object a row."""
 
 from __future__ import annotations
 
@@ -9,43 +9,133 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-BINARY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
-BINARY_END = struct.pack("!h", -1)
+import orjson
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+from ibutsu_core.records import ResultRecord
+
+HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
+END = struct.pack("!h", -1)
+
+RESULT_COLUMNS = (
+    "id, run_id, project_id, test_id, result, start_time, duration, source, component, env, metadata, params"
+)
+ARTIFACT_COLUMNS = "id, result_id, run_id, filename, upload_date, size"
+CHUNK_COLUMNS = "artifact_id, position, data"
+
+REMEMBERED = 1000
+"""Encoded values that a column keeps for the rows that repeat them."""
+
+_NULL = struct.pack("!i", -1)
+_UUID_LENGTH = struct.pack("!i", 16)
+_EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+_length = struct.Struct("!i").pack
+_number = struct.Struct("!id").pack
+_whole = struct.Struct("!iq").pack
+_result_head = struct.Struct("!hi16s").pack
+_json_head = struct.Struct("!ib").pack
+_chunk_head = struct.Struct("!hi16siii").pack
 
 
-def text_field(value: object) -> str:
-    r"""Return one field of COPY's text format; None is \N, mappings are JSON.
-
-    A text must not hold a NUL character, which PostgreSQL cannot store.
-    """
+def text(value: str | None) -> bytes:
+    """Return a field of type text. The value must not hold a NUL character, which PostgreSQL cannot store."""
     if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        return value.translate(_ESCAPES)
-    if isinstance(value, Mapping):
-        # JSON holds no line break or tab as it is, so only its backslashes need care.
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\\", "\\\\")
-    if isinstance(value, dt.datetime):
-        return value.isoformat()
-    return str(value)
+        return _NULL
+    data = value.encode()
+    return _length(len(data)) + data
 
 
-def text_row(values: tuple[object, ...]) -> str:
-    """Return one line of COPY's text format."""
-    return "\t".join(map(text_field, values)) + "\n"
+def identity(value: uuid.UUID | None) -> bytes:
+    """Return a field of type uuid."""
+    return _NULL if value is None else _UUID_LENGTH + value.bytes
+
+
+def instant(value: dt.datetime | None) -> bytes:
+    """Return a field of type timestamptz: microseconds since the year 2000."""
+    return _NULL if value is None else _whole(8, (value - _EPOCH) // _MICROSECOND)
+
+
+def jsonb(value: Mapping[str, Any] | None) -> bytes:
+    """Return a field of type jsonb: a version and the text."""
+    if value is None:
+        return _NULL
+    data = as_json(value)
+    return _json_head(len(data) + 1, 1) + data
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Return the value as JSON in UTF-8."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # It has integers of more than 64 bits, which JSON and PostgreSQL allow.
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def artifact_row(  # noqa: PLR0917 - the columns
+    artifact_id: uuid.UUID,
+    result_id: uuid.UUID | None,
+    run_id: uuid.UUID | None,
+    filename: str,
+    upload_date: dt.datetime,
+    size: int,
+) -> bytes:
+    """Return one row of ARTIFACT_COLUMNS."""
+    fields = (identity(artifact_id), identity(result_id), identity(run_id), text(filename), instant(upload_date))
+    return struct.pack("!h", 6) + b"".join(fields) + _whole(8, size)
 
 
 def chunk_row(artifact_id: uuid.UUID, position: int, data: bytes) -> bytes:
-    """Return one row of `artifact_chunks` in COPY's binary format."""
-    return struct.pack("!hi16siii", 3, 16, artifact_id.bytes, 4, position, len(data)) + data
+    """Return one row of CHUNK_COLUMNS."""
+    return _chunk_head(3, 16, artifact_id.bytes, 4, position, len(data)) + data
 
 
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the keys of `over` winning, nested objects merged likewise."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return result
+class ResultRows:
+    """Rows of RESULT_COLUMNS for the results of one run.
+
+    What many results have in common, such as their source and their time, is encoded once.
+    """
+
+    def __init__(self, run_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
+        self._owners = identity(run_id) + identity(project_id)
+        self._texts: dict[str | None, bytes] = {}
+        self._start: dt.datetime | None = None
+        self._start_field = _NULL
+
+    def row(
+        self,
+        result: ResultRecord,
+        *,
+        start: dt.datetime,
+        source: str | None,
+        component: str | None,
+        env: str | None,
+        metadata: Mapping[str, Any],
+    ) -> bytes:
+        """Return the result's row, with what the form and the run say in place of its own."""
+        if start is not self._start:
+            self._start, self._start_field = start, instant(start)
+        texts = self._texts
+        if len(texts) > REMEMBERED:
+            texts.clear()
+        test_id = result.test_id.encode()
+        return b"".join(
+            (
+                _result_head(12, 16, result.id_bytes),
+                self._owners,
+                _length(len(test_id)),
+                test_id,
+                texts.get(result.result) or self._remember(result.result),
+                self._start_field,
+                _number(8, result.duration),
+                texts.get(source) or self._remember(source),
+                texts.get(component) or self._remember(component),
+                texts.get(env) or self._remember(env),
+                jsonb(metadata),
+                _NULL if result.params is None else jsonb(result.params),
+            )
+        )
+
+    def _remember(self, value: str | None) -> bytes:
+        field = self._texts[value] = text(value)
+        return field

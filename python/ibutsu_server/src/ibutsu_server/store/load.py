@@ -9,24 +9,33 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import sqlalchemy as sa
 from psycopg2 import errors
+from sqlalchemy import exc
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
-from ibutsu_server.store import summary
+from ibutsu_server.store import load_sql
 from ibutsu_server.store.artifacts import rechunk
-from ibutsu_server.store.copy_rows import BINARY_END, BINARY_HEADER, chunk_row, merged, text_row
-from ibutsu_server.store.models import Project, Run
+from ibutsu_server.store.copy_rows import (
+    ARTIFACT_COLUMNS,
+    CHUNK_COLUMNS,
+    END,
+    HEADER,
+    RESULT_COLUMNS,
+    ResultRows,
+    artifact_row,
+    as_json,
+    chunk_row,
+)
+from ibutsu_server.store.metadata import merged
+from ibutsu_server.store.models import Project
 
 FLUSH_SIZE = 1024 * 1024
-"""Bytes or characters that wait for a COPY at most, but for a single larger row."""
+"""Bytes that wait for a COPY at most, but for a single larger row."""
 
-_RESULT_COLUMNS = (
-    "id, run_id, project_id, test_id, result, start_time, duration, source, component, env, metadata, params"
-)
-_ARTIFACT_COLUMNS = "id, result_id, run_id, filename, upload_date, size"
+READ_SIZE = 256 * 1024
+"""Bytes that the driver takes of them at a time."""
 
 
 class RefusedError(Exception):
@@ -57,11 +66,13 @@ class Loaded:
 
 
 class ReportLoader:
-    """Stores one report.
+    """Stores one report, and marks its import done.
 
     `project` is the form's, or None where the report is to say; `find_project` then turns what it says into a project
     that the uploader may use, or raises RefusedError. `keeps_sources` is true for formats whose results have sources
     and environments of their own that the form does not replace. `progress` is told the results so far.
+
+    Beside the COPYs there is one round trip to begin and one to finish; a run that exists already takes a few more.
     """
 
     def __init__(
@@ -80,63 +91,56 @@ class ReportLoader:
         self._project = project
         self._find_project = find_project
         self._form = form
+        self._own = keeps_sources
+        self._source = None if keeps_sources else form.source
+        self._component = None if keeps_sources else form.text("component")
+        self._env = None if keeps_sources else form.text("env")
         self._now = now
-        self._keeps_sources = keeps_sources
         self._progress = progress
-        self._run: RunRecord | None = None
-        self._existed = False
-        self._late_project = False
-        self._results = io.StringIO()
-        self._artifacts = io.StringIO()
-        self._chunks = io.BytesIO()
-        self.loaded = Loaded(run_id=uuid.UUID(int=0))
+        self._run = RunRecord(id=uuid.UUID(int=0))
+        self._start = now
+        self._stored: dict[str, Any] | None = None  # the metadata of a run that exists already
+        self._stored_project: uuid.UUID | None = None
+        self._without_project = False
+        self._encoder = ResultRows(self._run.id, None)
+        self._results = _Rows()
+        self._artifacts = _Rows()
+        self._chunks = _Rows()
+        self.loaded = Loaded(run_id=self._run.id)
 
     def begin(self, run: RunRecord) -> None:
         """Make the run's row, or take the one that exists, and keep others from the run."""
-        self._run = run
         self.loaded.run_id = run.id
-        summary.lock_run(self._session, run.id)
-        self._session.execute(sa.text("SET CONSTRAINTS ALL DEFERRED"))
-        if self._project is None and run.project is not None:
-            self._project = self._find_project(run.project)
-        self._late_project = self._project is None
-        existing = self._session.get(Run, run.id)
-        if existing is None:
-            self._session.add(Run(id=run.id, project_id=self._project.id if self._project else None, data={}))
-            self._session.flush()
-            return
-        self._existed = True
-        self._refuse_foreign(existing)
-        self._session.execute(
-            sa.text("CREATE TEMPORARY TABLE incoming_results (LIKE results INCLUDING DEFAULTS) ON COMMIT DROP")
-        )
+        self._project = self._project or (self._find_project(run.project) if run.project is not None else None)
+        self._take(run)
+        project_id = self._project.id if self._project else None
+        made = self._session.scalar(load_sql.BEGIN, {"run_id": run.id, "lock": str(run.id), "project_id": project_id})
+        if made is None:
+            stored = self._session.execute(load_sql.STORED_RUN, {"run_id": run.id}).one()
+            self._stored, self._stored_project = stored.metadata, stored.project_id
+            self._refuse_foreign()
+            self._session.execute(load_sql.INCOMING)
 
     def replace_run(self, run: RunRecord) -> None:
         """Take a later and fuller account of the run."""
-        self._run = run
+        if self._project is None and run.project is not None:
+            self._project = self._find_project(run.project)
+            self._refuse_foreign()
+        self._take(run)
 
     def add_result(self, result: ResultRecord) -> None:
         """Store a result."""
-        form = self._form
-        run = self._run
-        own = self._keeps_sources
-        row = (
-            result.id,
-            result.run_id,
-            self._project.id if self._project else None,
-            result.test_id,
-            result.result,
-            result.start_time or (run.start_time if run else None) or self._now,
-            result.duration,
-            result.source if own else form.source or result.source,
-            result.component if own else form.text("component") or result.component,
-            result.env if own else form.text("env") or result.env,
-            merged(result.metadata, form.metadata) if form.metadata else result.metadata,
-            result.params,
+        form = self._form.metadata
+        row = self._encoder.row(
+            result,
+            start=result.start_time or self._start,
+            source=self._source or result.source,
+            component=self._component or result.component,
+            env=self._env or result.env,
+            metadata=merged(result.metadata, form) if form else result.metadata,
         )
-        self._results.write(text_row(row))
         self.loaded.results += 1
-        if self._results.tell() >= FLUSH_SIZE:
+        if self._results.add(row):
             self._flush_results()
 
     def add_artifact(self, artifact: ArtifactRecord) -> None:
@@ -144,131 +148,126 @@ class ReportLoader:
         artifact_id = uuid7()
         size = 0
         for position, data in enumerate(rechunk(artifact.chunks)):
-            self._chunks.write(chunk_row(artifact_id, position, data))
             size += len(data)
-            if self._chunks.tell() >= FLUSH_SIZE:
+            if self._chunks.add(chunk_row(artifact_id, position, data)):
                 self._flush_chunks()
-        row = (artifact_id, artifact.result_id, artifact.run_id, artifact.filename, self._now, size)
-        self._artifacts.write(text_row(row))
+        row = artifact_row(artifact_id, artifact.result_id, artifact.run_id, artifact.filename, self._now, size)
         self.loaded.artifacts += 1
-        if self._artifacts.tell() >= FLUSH_SIZE:
+        if self._artifacts.add(row):
             self._flush_artifacts()
 
-    def finish(self) -> Loaded:
-        """Store what waits, complete the run, and compute its summary. Does not commit."""
-        run = self._run
-        if run is None:
-            raise RefusedError("The report holds no run.")
+    def finish(self, import_id: uuid.UUID, *, format: str, data: Mapping[str, Any]) -> Loaded | None:  # noqa: A002
+        """Store what waits, complete the run with its summary, and mark the import done, with `data` for its metadata.
+
+        None where the import was ended by somebody else meanwhile. Does not commit.
+        """
+        run, form = self._run, self._form
         self._flush_results()
         self._flush_artifacts()
         self._flush_chunks()
-        if self._existed:
-            self._drop_replaced_artifacts(run.id)
-        project = self._project or self._find_project(run.project)
-        if self._late_project:
-            stored = self._session.get_one(Run, run.id)
-            stored.project_id = stored.project_id or project.id
-            self._project = project
-            self._refuse_foreign(stored)
-            self._session.execute(
-                sa.text("UPDATE results SET project_id = :project WHERE run_id = :run"),
-                {"project": project.id, "run": run.id},
-            )
-        self._complete_run(run, project)
-        summary.update_run(self._session, run.id)
-        if run.duration is not None:
-            self._session.execute(sa.update(Run).where(Run.id == run.id).values(duration=run.duration))
-        self._check_deferred()
+        if self._project is None:
+            self._project = self._find_project(run.project)
+            self._refuse_foreign()
         self.loaded.notes = run.notes
-        return self.loaded
+        metadata = merged(merged(self._stored or {}, run.metadata), form.metadata)
+        if run.notes:
+            metadata["import_notes"] = list(run.notes)
+        counts = {"notes": list(run.notes), "results": self.loaded.results, "artifacts": self.loaded.artifacts}
+        statement = load_sql.finish(existed=self._stored is not None, without_project=self._without_project)
+        parameters = {
+            "run_id": run.id,
+            "project_id": self._project.id,
+            "start_time": run.start_time,
+            "now": self._now,
+            "source": form.source or run.source,
+            "component": form.text("component") or run.component,
+            "env": form.text("env") or run.env,
+            "claimed": as_json(run.summary).decode(),
+            "metadata": as_json(metadata).decode(),
+            "reported": run.duration,
+            "import_id": import_id,
+            "format": format,
+            "data": as_json({**data, **counts}).decode(),
+        }
+        try:
+            done = self._session.scalar(statement, parameters)
+        except exc.IntegrityError as error:
+            if isinstance(error.orig, errors.ForeignKeyViolation):
+                raise RefusedError(
+                    f"An artifact belongs to a result that the report does not hold: {error.orig.diag.message_detail}"
+                ) from error
+            raise
+        return None if done is None else self.loaded
 
-    def _refuse_foreign(self, stored: Run) -> None:
-        if self._project is not None and stored.project_id not in (None, self._project.id):
+    def _take(self, run: RunRecord) -> None:
+        self._run = run
+        self._start = run.start_time or self._now
+        self._encoder = ResultRows(run.id, self._project.id if self._project else None)
+
+    def _refuse_foreign(self) -> None:
+        stored, project = self._stored_project, self._project
+        if project is not None and stored not in (None, project.id):
             raise RefusedError(
-                f"The run {stored.id} exists already in another project than {self._project.name!r}, "
+                f"The run {self._run.id} exists already in another project than {project.name!r}, "
                 "where this report was to go."
             )
 
-    def _complete_run(self, run: RunRecord, project: Project) -> None:
-        form = self._form
-        stored = self._session.get_one(Run, run.id, populate_existing=True)
-        stored.start_time = run.start_time or stored.start_time or self._now
-        stored.source = form.source or run.source or stored.source
-        stored.component = form.text("component") or run.component or stored.component
-        stored.env = form.text("env") or run.env or stored.env
-        stored.project_id = project.id
-        stored.summary = {**(stored.summary or {}), **run.summary}
-        stored.data = merged(merged(stored.data, run.metadata), form.metadata)
-        if run.notes:
-            stored.data = {**stored.data, "import_notes": list(run.notes)}
-        self._session.flush()
-
     def _flush_results(self) -> None:
-        if not self._results.tell():
+        if not self._results:
             return
-        table = "incoming_results" if self._existed else "results"
-        self._copy(self._results, f"COPY {table} ({_RESULT_COLUMNS}) FROM STDIN")
-        if self._existed:
+        self._without_project = self._without_project or self._project is None
+        self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+        if self._stored is not None:
             self._upsert_results()
         self._progress(self.loaded.results)
 
     def _upsert_results(self) -> None:
-        names = [name.strip() for name in _RESULT_COLUMNS.split(",")]
-        replaced = ", ".join(f"{name} = excluded.{name}" for name in names if name not in ("id", "run_id"))
-        self._cursor.execute(
-            f"INSERT INTO results ({_RESULT_COLUMNS}) SELECT {_RESULT_COLUMNS} FROM incoming_results "  # noqa: S608
-            f"ON CONFLICT (id) DO UPDATE SET {replaced} WHERE results.run_id = excluded.run_id RETURNING id"
-        )
-        stored = self._cursor.rowcount
-        self._cursor.execute("SELECT count(*) FROM incoming_results")
-        if stored != self._cursor.fetchone()[0]:
+        self._cursor.execute(load_sql.UPSERT)
+        stored, incoming = self._cursor.fetchone()
+        if stored != incoming:
             raise RefusedError(f"A result of the run {self.loaded.run_id} is already stored in another run.")
-        self._cursor.execute("TRUNCATE incoming_results")
+        self._cursor.execute(load_sql.FORGET_INCOMING)
 
     def _flush_artifacts(self) -> None:
-        if self._artifacts.tell():
-            self._copy(self._artifacts, f"COPY artifacts ({_ARTIFACT_COLUMNS}) FROM STDIN")
+        self._copy(self._artifacts, "artifacts", ARTIFACT_COLUMNS)
+        self._progress(self.loaded.results)
 
     def _flush_chunks(self) -> None:
-        if not self._chunks.tell():
-            return
-        data = BINARY_HEADER + self._chunks.getvalue() + BINARY_END
-        self._chunks.seek(0)
-        self._chunks.truncate()
-        self._cursor.copy_expert(
-            "COPY artifact_chunks (artifact_id, position, data) FROM STDIN (FORMAT binary)", io.BytesIO(data)
-        )
+        self._copy(self._chunks, "artifact_chunks", CHUNK_COLUMNS)
+        self._progress(self.loaded.results)
 
-    def _copy(self, rows: io.StringIO, statement: str) -> None:
-        data = rows.getvalue().encode()
-        rows.seek(0)
-        rows.truncate()
+    def _copy(self, rows: _Rows, table: str, columns: str) -> None:
+        if not rows:
+            return
         try:
-            self._cursor.copy_expert(statement, io.BytesIO(data))
+            self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", rows.taken(), READ_SIZE)
         except errors.UniqueViolation as error:
             raise RefusedError(
                 f"A result of the run {self.loaded.run_id} has an id that is stored already: "
                 f"{error.diag.message_detail}"
             ) from error
 
-    def _drop_replaced_artifacts(self, run_id: uuid.UUID) -> None:
-        for owner, where in (
-            ("result_id", "new.result_id IN (SELECT id FROM results WHERE run_id = :run)"),
-            ("run_id", "new.run_id = :run"),
-        ):
-            self._session.execute(
-                sa.text(
-                    "DELETE FROM artifacts AS old USING artifacts AS new "  # noqa: S608 - names from this module
-                    f"WHERE {where} AND new.upload_date = :now "
-                    f"AND old.{owner} = new.{owner} AND old.filename = new.filename AND old.upload_date <> :now"
-                ),
-                {"run": run_id, "now": self._now},
-            )
 
-    def _check_deferred(self) -> None:
-        try:
-            self._cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        except errors.ForeignKeyViolation as error:
-            raise RefusedError(
-                f"An artifact belongs to a result that the report does not hold: {error.diag.message_detail}"
-            ) from error
+class _Rows:
+    """Rows that wait for a COPY."""
+
+    def __init__(self) -> None:
+        self._rows: list[bytes] = [HEADER]
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._size)
+
+    def add(self, row: bytes) -> bool:
+        """Take a row; return whether it is time for a COPY."""
+        self._rows.append(row)
+        self._size += len(row)
+        return self._size >= FLUSH_SIZE
+
+    def taken(self) -> io.BytesIO:
+        """Give the rows away, as a file in COPY's format."""
+        self._rows.append(END)
+        file = io.BytesIO(b"".join(self._rows))
+        self._rows = [HEADER]
+        self._size = 0
+        return file

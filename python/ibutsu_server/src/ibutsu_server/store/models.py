@@ -190,8 +190,10 @@ class ArtifactChunk(Base):
 class Import(Base):
     """An upload and what became of it; `import_results(file_id)` takes its id.
 
-    `sent` is when its message was last put on the broker, None when that failed. `error` is the sentence for the
-    user. `size` is in bytes; the bytes themselves are in `upload_chunks` until the import is done.
+    `sent` is when its message was last put on the broker, None when that failed. `error` is a sentence for the user:
+    why it failed, or why its last attempt did. `attempts` counts how often a worker began with it, `lost` how many
+    workers ended without a word, and `retries` is Celery's own count at the last beginning. `fingerprint` is the same
+    for uploads that say the same. `size` is in bytes; the bytes are in `upload_chunks` until the import is done.
     """
 
     __tablename__ = "imports"
@@ -199,6 +201,7 @@ class Import(Base):
         sa.CheckConstraint("status IN ('pending', 'running', 'done', 'error')", name="status"),
         sa.Index("ix_imports_unfinished", "created", postgresql_where=sa.text("status IN ('pending', 'running')")),
         sa.Index("ix_imports_project_id_created", "project_id", "created"),
+        sa.Index("ix_imports_fingerprint", "fingerprint", postgresql_where=sa.text("status <> 'error'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -207,6 +210,7 @@ class Import(Base):
     format: Mapped[str]
     size: Mapped[int] = mapped_column(sa.BigInteger)
     sha256: Mapped[str]
+    fingerprint: Mapped[str | None]
     project_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"))
     source: Mapped[str | None]
@@ -214,6 +218,8 @@ class Import(Base):
     run_id: Mapped[uuid.UUID | None]
     error: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    lost: Mapped[int] = mapped_column(default=0, server_default="0")
+    retries: Mapped[int] = mapped_column(default=0, server_default="0")
     created: Mapped[dt.datetime] = mapped_column(server_default=sa.func.now())
     sent: Mapped[dt.datetime | None]
     started: Mapped[dt.datetime | None]

@@ -7,8 +7,7 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-_UPDATE = sa.text(
-    """
+UPDATE = """
     WITH counted AS (
         SELECT count(*) AS tests,
                count(*) FILTER (WHERE result = 'failed') AS failures,
@@ -37,7 +36,10 @@ _UPDATE = sa.text(
                 'pass_percent', CASE WHEN facts.tests = 0 THEN 0 ELSE facts.passes * 100 / facts.tests END,
                 'collected', facts.collected, 'not_run', greatest(facts.collected - facts.tests, 0)
             ),
-        duration = CASE WHEN facts.tests = 0 THEN runs.duration ELSE facts.duration END,
+        duration = coalesce(
+            CAST(:reported AS double precision),
+            CASE WHEN facts.tests = 0 THEN runs.duration ELSE facts.duration END
+        ),
         start_time = coalesce(runs.start_time, earliest.start_time),
         env = coalesce(runs.env, earliest.env),
         component = coalesce(runs.component, earliest.component),
@@ -48,8 +50,10 @@ _UPDATE = sa.text(
         )) || runs.metadata
     FROM facts LEFT JOIN earliest ON true
     WHERE runs.id = :run_id
-    """
-)
+"""
+"""Needs `reported`, the duration that the run's reporter gave, or null for the sum of its results'."""
+
+_UPDATE_ALONE = sa.text(UPDATE)
 
 _UNTRUE = sa.text(
     """
@@ -75,7 +79,7 @@ def update_run(session: Session, run_id: uuid.UUID) -> bool:
     Does not commit.
     """
     lock_run(session, run_id)
-    return bool(session.execute(_UPDATE, {"run_id": run_id}).rowcount)  # type: ignore[attr-defined]
+    return bool(session.execute(_UPDATE_ALONE, {"run_id": run_id, "reported": None}).rowcount)  # type: ignore[attr-defined]
 
 
 def untrue_runs(session: Session, *, hours: int) -> list[uuid.UUID]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
+from collections.abc import Callable, Container
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,9 +16,12 @@ from ibutsu_server.store.models import Import, UploadChunk
 CHUNK_SIZE = 512 * 1024
 """Bytes of a chunk; all but the last of an upload have just this many."""
 
+UNFINISHED = ("pending", "running")
+
 UNSENT_AFTER = "2 minutes"
 LOST_AFTER = "30 seconds"
-"""How long ago an import that nobody sent, or that nobody works on, was begun before it is sent again."""
+"""How long ago an import whose message is nowhere was sent, or one that nobody works on was begun, at least, before it
+is sent again."""
 
 
 class UploadWriter(io.RawIOBase):
@@ -128,12 +132,24 @@ class MissingUploadError(Exception):
     """The bytes of an upload are not there, or not all of them."""
 
 
-def claim(session: Session, import_id: uuid.UUID) -> Import | None:
-    """Note that a worker begins with the import, in a transaction of its own; None where there is nothing to do."""
+def claim(session: Session, import_id: uuid.UUID, *, retries: int) -> Import | None:
+    """Note that a worker begins with the import, in a transaction of its own.
+
+    None where there is nothing to do: it has ended, or another worker is at it. `retries` is how often the message
+    was sent again by a worker that met a transient failure. An import that still counts as running, without such a
+    retry, lost its worker.
+    """
+    lost = sa.case((sa.and_(Import.status == "running", Import.retries >= retries), 1), else_=0)
     row = session.execute(
         sa.update(Import)
-        .where(Import.id == import_id, Import.status.in_(("pending", "running")))
-        .values(status="running", started=sa.func.now(), attempts=Import.attempts + 1)
+        .where(Import.id == import_id, Import.status.in_(UNFINISHED), _lockable(import_id))
+        .values(
+            status="running",
+            started=sa.func.clock_timestamp(),
+            attempts=Import.attempts + 1,
+            lost=Import.lost + lost,
+            retries=retries,
+        )
         .returning(Import)
     ).scalar_one_or_none()
     session.commit()
@@ -142,47 +158,50 @@ def claim(session: Session, import_id: uuid.UUID) -> Import | None:
 
 def lock(session: Session, import_id: uuid.UUID) -> bool:
     """Take the import's lock until the transaction ends; False where another worker has it."""
-    return bool(session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_lock_key(sa.literal(str(import_id)))))))
+    return bool(session.scalar(sa.select(_lockable(import_id))))
 
 
-def finish(session: Session, import_id: uuid.UUID, *, run_id: uuid.UUID, format: str, data: dict[str, Any]) -> bool:  # noqa: A002
-    """Mark the import done and let its bytes go; False where another worker has done so. Does not commit."""
-    done = session.execute(
-        sa.update(Import)
-        .where(Import.id == import_id, Import.status == "running")
-        .values(status="done", finished=sa.func.now(), run_id=run_id, format=format, error=None, data=data)
-        .returning(Import.id)
-    ).scalar_one_or_none()
-    session.execute(sa.delete(UploadChunk).where(UploadChunk.import_id == import_id))
-    return done is not None
+def failed_once(session: Session, import_id: uuid.UUID, sentence: str, *, delay: float) -> None:
+    """Note why an attempt failed that is to be repeated in `delay` seconds, in a transaction of its own."""
+    again = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, delay)
+    values = {"status": "pending", "sent": again, "error": _holdable(sentence)}
+    session.execute(sa.update(Import).where(Import.id == import_id, Import.status == "running").values(values))
+    session.commit()
 
 
 def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
     """Mark the import failed, with the sentence for its user, in a transaction of its own. The bytes stay."""
     session.execute(
         sa.update(Import)
-        .where(Import.id == import_id, Import.status.in_(("pending", "running")))
-        .values(status="error", finished=sa.func.now(), error=sentence.replace("\x00", "\N{REPLACEMENT CHARACTER}"))
+        .where(Import.id == import_id, Import.status.in_(UNFINISHED))
+        .values(status="error", finished=sa.func.clock_timestamp(), error=_holdable(sentence))
     )
     session.commit()
 
 
-def unsent(session: Session) -> list[uuid.UUID]:
-    """Return the imports whose message was never sent or went lost: unfinished, and nobody works on them.
+def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> list[uuid.UUID]:
+    """Return the imports that nobody works on and that no message will start, and keep their locks.
 
-    A working import holds its lock, so a lock that can be had says that its worker is gone.
+    A working import holds its lock, so a lock that can be had says that its worker is gone. `waiting` gives the
+    imports whose message is on the queue; it is asked after the database, so that what was sent meanwhile is there.
     """
     now = sa.func.now()
-    gone = sa.func.coalesce(Import.started, Import.sent, Import.created)
-    query = sa.select(Import.id).where(
+    query = sa.select(Import.id, Import.status).where(
         sa.or_(
-            sa.and_(Import.status == "pending", Import.sent.is_(None), Import.created < now - _interval(UNSENT_AFTER)),
-            sa.and_(Import.status == "running", gone < now - _interval(LOST_AFTER)),
-            # The broker holds a waiting message for its visibility timeout and longer; this is after it lost all.
-            sa.and_(Import.status == "pending", Import.sent < now - _interval("13 hours")),
+            sa.and_(
+                Import.status == "pending",
+                sa.func.coalesce(Import.sent, Import.created) < now - _interval(UNSENT_AFTER),
+            ),
+            sa.and_(Import.status == "running", Import.started < now - _interval(LOST_AFTER)),
         )
     )
-    return [import_id for import_id in session.scalars(query) if lock(session, import_id)]
+    candidates = list(session.execute(query))
+    queued = waiting() if any(status == "pending" for _, status in candidates) else ()
+    return [
+        import_id
+        for import_id, status in candidates
+        if not (status == "pending" and import_id in queued) and lock(session, import_id)
+    ]
 
 
 def mark_sent(session: Session, import_id: uuid.UUID) -> None:
@@ -194,5 +213,10 @@ def _interval(text: str) -> sa.ColumnElement[Any]:
     return sa.cast(text, sa.Interval)
 
 
-def _lock_key(text: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
-    return sa.func.hashtextextended(text, 0)
+def _lockable(import_id: uuid.UUID) -> sa.ColumnElement[bool]:
+    key = sa.func.hashtextextended(sa.literal(str(import_id)), 0)
+    return sa.func.pg_try_advisory_xact_lock(key)
+
+
+def _holdable(sentence: str) -> str:
+    return sentence.replace("\x00", "\N{REPLACEMENT CHARACTER}")

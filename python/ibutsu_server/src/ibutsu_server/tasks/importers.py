@@ -9,11 +9,14 @@ import uuid
 from typing import Any
 
 from celery import Task, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 from flask import current_app
 from sqlalchemy.orm import Session, scoped_session
 
 from ibutsu_core.records import ArtifactRecord, ResultRecord
+from ibutsu_core.settings import Settings
+from ibutsu_core.task import IbutsuTask
 from ibutsu_server.reports import ReportError, read_report
 from ibutsu_server.store import projects, uploads
 from ibutsu_server.store.database import is_transient
@@ -22,44 +25,64 @@ from ibutsu_server.store.models import Import, Project, User
 
 logger = get_task_logger(__name__)
 
-MAX_ATTEMPTS = 10
-"""Times that workers begin with an import before it is given up."""
+MAX_ATTEMPTS = 30
+"""Times that workers begin with an import before it is given up, whatever the reason."""
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress."""
 
 
+class ImportTask(IbutsuTask):
+    """Notes in the import why an attempt failed that is repeated."""
+
+    abstract = True
+
+    def before_retry(self, error: Exception, delay: float) -> None:
+        """Note it, if the database can be reached; else the next attempt is told by its message."""
+        reason = f"The database was away or busy ({type(error).__name__}); it is tried again in {delay:.0f} s."
+        try:
+            session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
+            uploads.failed_once(
+                session(),
+                uuid.UUID(str(self.request.id if not self.request.args else self.request.args[0])),
+                reason,
+                delay=delay,
+            )
+        except Exception as failure:  # noqa: BLE001 - the retry matters more than its note
+            logger.warning("import %s: its retry could not be noted: %s", self.request.id, type(failure).__name__)
+
+
 @shared_task(
     bind=True,
+    base=ImportTask,
     name="ibutsu_server.tasks.importers.import_results",
     throws=(ReportError, RefusedError),
 )
 def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
     """Import the upload with this id.
 
-    1. Note the attempt, in a transaction of its own; an import that is done or failed is left alone.
-    2. Take the import's lock; another worker that has it will finish it.
+    1. Note the attempt, in a transaction of its own; an import that has ended, or that another worker is at, is left
+       alone.
+    2. Take the import's lock, which goes with this worker's connection.
     3. Read the upload as what its content is, store its rows by COPY, and mark it done: one transaction.
 
-    A report that cannot be read or stored ends as `error` with a sentence and is not tried again.
+    A report that cannot be read or stored, or that a few workers were lost over, ends as `error` with a sentence and
+    is not tried again. What passes by itself is noted in the import, and tried again.
     """
     session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
     import_id = uuid.UUID(file_id)
-    row = uploads.claim(session(), import_id)
-    if row is None:
-        logger.info("import %s: nothing to do, it is finished or does not exist", import_id)
-        return {"import_id": file_id, "imported": False}
-    if not uploads.lock(session(), import_id):
-        logger.info("import %s: another worker is at it", import_id)
+    row = uploads.claim(session(), import_id, retries=self.request.retries)
+    if row is None or not uploads.lock(session(), import_id):
+        logger.info("import %s: nothing to do; it has ended, another worker is at it, or it does not exist", import_id)
         return {"import_id": file_id, "imported": False}
     try:
         _refuse_endless(row)
         loaded = _load(self, session(), row)
+        session.commit()
     except Exception as error:
         session.rollback()
-        if is_transient(error):
-            raise
-        uploads.fail(session(), import_id, _sentence(row, error))
+        if not is_transient(error):
+            uploads.fail(session(), import_id, _sentence(row, error))
         raise
     logger.info(
         "import %s: %d results, %d artifacts, run %s", import_id, loaded.results, loaded.artifacts, loaded.run_id
@@ -74,13 +97,28 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
 
 
 def _refuse_endless(row: Import) -> None:
+    if row.lost >= _settings().import_attempts:
+        raise RefusedError(
+            f"{row.filename}: {row.lost} workers were lost while they imported it (killed, or out of memory), "
+            f"so it is not tried again. `ibutsu imports retry {row.id}` does."
+        )
     if row.attempts > MAX_ATTEMPTS:
-        raise RefusedError(f"{row.filename}: its import was begun {MAX_ATTEMPTS} times and never ended.")
+        raise RefusedError(
+            f"{row.filename}: its import was begun {MAX_ATTEMPTS} times and never ended. "
+            f"The last attempt failed so: {row.error or 'no reason is known'}"
+        )
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["ibutsu_settings"]
+    return settings
 
 
 def _sentence(row: Import, error: Exception) -> str:
     if isinstance(error, ReportError | RefusedError | uploads.MissingUploadError):
         return str(error)
+    if isinstance(error, SoftTimeLimitExceeded):
+        return f"{row.filename}: the import took longer than CELERY_TASK_TIME_LIMIT allows."
     name = type(error).__name__
     return f"{row.filename}: the import failed by a fault of the server's own ({name}); its worker's log has more."
 
@@ -93,6 +131,7 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
         io.BufferedReader(reader, uploads.CHUNK_SIZE),
         filename=row.filename,
         run_id=uuid.uuid5(row.id, "run"),
+        limits=_settings().limits,
         now=now,
     )
     progress = _Progress(task, reader, row.size)
@@ -116,10 +155,9 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
         else:
             loader.begin(record)
             begun = True
-    loaded = loader.finish()
-    data = {**row.data, "notes": list(loaded.notes), "results": loaded.results, "artifacts": loaded.artifacts}
-    if not uploads.finish(session, row.id, run_id=loaded.run_id, format=report.format, data=data):
-        raise RefusedError("The import was ended by another worker meanwhile.")
+    loaded = loader.finish(row.id, format=report.format, data=row.data)
+    if loaded is None:
+        raise RefusedError(f"{row.filename}: its import was ended by another worker meanwhile.")
     return loaded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from celery import current_app as celery
 from celery import shared_task
 from celery.utils.log import get_task_logger
 from flask import current_app
@@ -12,6 +13,7 @@ from flask import current_app
 from ibutsu_server.store import summary, uploads
 from ibutsu_server.store.models import Run
 from ibutsu_server.tasks.importers import import_results
+from ibutsu_server.tasks.waiting import waiting
 
 logger = get_task_logger(__name__)
 
@@ -48,7 +50,7 @@ def sync_aborted_runs() -> dict[str, Any]:
             session.rollback()
             failed += 1
             logger.exception("run %s: its summary could not be repaired", run_id)
-    import_ids = uploads.unsent(session)
+    import_ids = uploads.left_over(session, lambda: waiting(celery))
     session.commit()  # Ends the transaction that holds their locks, before a worker takes them.
     for import_id in import_ids:
         import_results.apply_async((str(import_id),), task_id=str(import_id))
