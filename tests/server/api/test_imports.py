@@ -154,7 +154,8 @@ def test_a_running_import_tells_its_progress_and_does_not_need_redis_for_its_sta
 def test_a_finished_import_names_its_run_and_a_failed_one_its_reason(ann: Any, session: Session) -> None:
     form = {"project": "ann-project"}
     ids = [
-        ann.post("/import", data=form | {"importFile": (io.BytesIO(b"x"), "r.xml")}).get_json()["id"] for _ in range(2)
+        ann.post("/import", data=form | {"importFile": (io.BytesIO(text), "r.xml")}).get_json()["id"]
+        for text in (b"x", b"y")
     ]
     run_id = uuid.uuid4()
     session.execute(

@@ -18,9 +18,14 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.local import LocalAccess, ensure_local_access
+from ibutsu_server.store.models import Import as ImportRow
+from ibutsu_server.store.models import UploadChunk
 
 JUNIT = """<testsuites><testsuite name="suite" tests="4">
 <testcase classname="shop.Cart" name="adds" time="0.25"/>
@@ -63,10 +68,20 @@ def run_import(tmp_path: Path) -> Import:
     directory = tmp_path / "work" / "deeper"
     directory.mkdir(parents=True)
 
+    return command_in(directory, "import")
+
+
+@pytest.fixture
+def run_imports(run_import: Import, tmp_path: Path) -> Import:
+    """Run `ibutsu imports` there too."""
+    return command_in(tmp_path / "work" / "deeper", "imports")
+
+
+def command_in(directory: Path, command: str) -> Import:
     def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("IBUTSU_")}
         return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", "import", *map(str, arguments)],
+            [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", command, *map(str, arguments)],
             cwd=directory, env=environment | variables, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
@@ -125,6 +140,52 @@ def test_one_bad_file_does_not_keep_back_the_others(
         assert name in reasons[str(tmp_path / name)]
     assert f"/runs/{run_id}" in done.stdout
     assert "report [1].xml: imported" in done.stdout
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_same_file_again_shows_the_same_run_unless_forced(server: str, run_import: Import, report: Path) -> None:
+    def run_of(done: subprocess.CompletedProcess[str]) -> str:
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"/runs/([0-9a-f-]+)", done.stdout)
+        assert found is not None
+        return found.group(1)
+
+    first, again, forced = run_import(report), run_import(report), run_import(report, "--force")
+    assert run_of(first) == run_of(again) != run_of(forced)
+    assert "uploaded before" in again.stderr
+    assert (first.stderr, forced.stderr) == ("", "")
+
+
+@pytest.mark.usefixtures("worker", "server")
+def test_failed_imports_are_listed_and_tried_again(
+    run_import: Import, run_imports: Import, report: Path, tmp_path: Path, database: DatabaseSettings
+) -> None:
+    broken = tmp_path / "broken.xml"
+    broken.write_text("<testsuite><testcase")
+    assert run_import(report, broken).returncode == 1
+    failed = run_imports("list", "--status", "error").stdout.splitlines()
+    assert len(failed) == 1
+    import_id, status, filename, _created, reason = failed[0].split("\t")
+    assert (status, filename) == ("error", "broken.xml")
+    assert reason.startswith("broken.xml, line 1: ")
+    assert len(run_imports("list").stdout.splitlines()) == 2
+    again = run_imports("retry", import_id)
+    assert again.returncode == 1
+    assert again.stderr.strip() == f"broken.xml: {reason}"
+    # What was wrong is mended on the server: here, by the bytes.
+    engine = create_engine(database, application="tests")
+    with Session(engine) as session:
+        session.execute(sa.update(UploadChunk).values(data=JUNIT.encode()))
+        session.execute(sa.update(ImportRow).where(ImportRow.status == "error").values(size=len(JUNIT)))
+        session.commit()
+    engine.dispose()
+    mended = run_imports("retry", import_id)
+    assert mended.returncode == 0, mended.stderr
+    assert "broken.xml: imported" in mended.stdout
+    assert re.search(r"tests +4", mended.stdout)
+    assert "done, not failed" in run_imports("retry", import_id).stderr
+    assert "not the id" in run_imports("retry", "x").stderr
+    assert run_imports("retry", str(uuid.uuid4())).returncode == 1
 
 
 def test_options_win_over_the_environment_and_it_over_the_local_system(

@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "db": "ibutsu_server.admin:db",
     "import": "ibutsu_server.client.importing:import_command",
+    "imports": "ibutsu_server.client.imports:imports",
     "token": "ibutsu_server.admin:token",
     "up": "ibutsu_server.embedded.command:up",
 }

@@ -19,6 +19,9 @@ MAX_DEPTH = 100
 
 Body = TypeVar("Body", bound=pydantic.BaseModel)
 
+_YES = frozenset(("true", "1", "yes", "on"))
+_NO = frozenset(("false", "0", "no", "off", ""))
+
 # A NUL, and the halves of a surrogate pair, which UTF-8 cannot encode.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -46,6 +49,14 @@ def json_object(text: bytes | str, what: str) -> dict[str, Any]:
         raise BadRequest(f"The {what} is not a JSON object.")
     cleaned: dict[str, Any] = clean(value)
     return cleaned
+
+
+def boolean(text: str, what: str) -> bool:
+    """Return whether the text says yes; raise BadRequest, calling it `what`, for what says neither yes nor no."""
+    word = text.strip().lower()
+    if word not in _YES | _NO:
+        raise BadRequest(f"The {what} is {text[:40]!r}, not true or false.")
+    return word in _YES
 
 
 def clean_text(text: str) -> str:

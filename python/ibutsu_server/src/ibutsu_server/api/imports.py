@@ -12,15 +12,18 @@ from typing import Any
 import flask
 import pydantic
 import sqlalchemy as sa
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, Conflict
 
 from ibutsu_server.api import access, answers, bodies, filters, multipart, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.broker import broker
+from ibutsu_server.reports.values import uuid_in
 from ibutsu_server.store import uploads
 from ibutsu_server.store.models import Import
 
 TASK = "ibutsu_server.tasks.importers.import_results"
+
+KNOWN = "These bytes were uploaded before, and this is their import; send force=true to import them once more."
 
 _FORMATS = {".xml": "junit", ".tar.gz": "archive", ".tgz": "archive", ".tar": "archive", ".zip": "zip", ".gz": "gzip"}
 
@@ -66,9 +69,7 @@ def get_imports() -> flask.Response:
 @api.get("/import/<import_id>")
 def get_import(import_id: str) -> flask.Response:
     """Answer with one import, and how far it is while it runs."""
-    row = access.find(Import, import_id, "import")
-    if row.project_id is not None or row.user_id != access.user().id:
-        access.require_project(row.project_id)
+    row = _readable(import_id)
     progress = None
     if row.status == "pending" and row.sent is None:
         # Its message could not be sent when it was uploaded; whoever asks for it need not wait for the repair.
@@ -83,11 +84,14 @@ def get_import(import_id: str) -> flask.Response:
 def add_import() -> flask.Response:
     """Store the upload as it arrives, in one transaction, and then send its task.
 
-    The other fields may come before the file or after it. An upload that is refused or cut off leaves nothing.
+    The other fields may come before the file or after it. An upload that is refused or cut off leaves nothing. One
+    that says the same as another, which is imported or waits to be, answers with that one's import and leaves
+    nothing either, unless the form has `force`.
     """
     session = access.session()
     row: Import | None = None
     given: dict[str, Any] = {}
+    force = False
     for part in multipart.parts(flask.request):
         if part.name == "importFile" and part.filename:
             if row is not None:
@@ -99,15 +103,43 @@ def add_import() -> flask.Response:
             given["data"] = {"form": bodies.json_object(text, "field `metadata`")}
         elif part.name == "source" and (source := part.text()):
             given["source"] = source
+        elif part.name == "force":
+            force = bodies.boolean(part.text(), "field `force`")
     if row is None:
         raise BadRequest("The form has no file `importFile`.")
     for name, value in given.items():
         setattr(row, name, value)
-    session.commit()
+    row.fingerprint = uploads.fingerprint(row, uuid_in(row.filename))
+    known = uploads.same_as(session, row)
     message = None
-    if not _send(row):
+    if known is not None and not force:
+        session.rollback()
+        row = access.find(Import, str(known.id), "import")
+        message = KNOWN
+    session.commit()
+    if row.status == "pending" and row.sent is None and not _send(row):
         message = "The upload is stored, but the task queue does not answer; the import starts when it is back."
     return answers.one(serialise(row, message=message), 201)
+
+
+@api.post("/import/<import_id>/retry")
+def retry_import(import_id: str) -> flask.Response:
+    """Import a failed upload again: what was wrong may have been mended on the server."""
+    row = _readable(import_id)
+    if not uploads.retry(access.session(), row.id):
+        why = "its upload is no longer stored" if row.status == "error" else f"it is {row.status}, not failed"
+        raise Conflict(f"The import {row.id} cannot be tried again: {why}.")
+    access.session().commit()
+    access.session().refresh(row)
+    message = None if _send(row) else "The task queue does not answer; the import starts when it is back."
+    return answers.one(serialise(row, message=message))
+
+
+def _readable(import_id: str) -> Import:
+    row = access.find(Import, import_id, "import")
+    if row.project_id is not None or row.user_id != access.user().id:
+        access.require_project(row.project_id)
+    return row
 
 
 def _send(row: Import) -> bool:

@@ -214,7 +214,7 @@ class ImportMetadata(Out):
 
 
 class Import(Out):
-    """An upload and what became of it; `error` is the reason when it failed. `size` is in bytes."""
+    """An upload and what became of it; `error` says why it, or its last attempt, failed. `size` is in bytes."""
 
     id: uuid.UUID
     status: Status
@@ -224,6 +224,7 @@ class Import(Out):
     project_id: uuid.UUID | None
     source: str | None
     size: int
+    attempts: int
     error: str | None
     created: Instant
     finished: Instant | None

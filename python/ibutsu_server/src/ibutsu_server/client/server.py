@@ -65,6 +65,16 @@ class Client:
         """Return the import as it stands."""
         return self._call("GET", f"/import/{import_id}")
 
+    def get_imports(self, *, status: str | None, count: int) -> list[dict[str, Any]]:
+        """Return the newest imports, at most `count`, all or those with that status."""
+        parameters = {"pageSize": str(count)} | ({"filter": f"status={status}"} if status else {})
+        imports: list[dict[str, Any]] = self._call("GET", "/import", params=parameters).get("imports") or []
+        return imports
+
+    def retry_import(self, import_id: str) -> dict[str, Any]:
+        """Have a failed import tried again; return it."""
+        return self._call("POST", f"/import/{import_id}/retry")
+
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return the run."""
         return self._call("GET", f"/run/{run_id}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import uuid
 from collections.abc import Callable, Container
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store.models import Import, UploadChunk
+from ibutsu_server.store.models import Import, Run, UploadChunk
 
 CHUNK_SIZE = 512 * 1024
 """Bytes of a chunk; all but the last of an upload have just this many."""
@@ -167,6 +168,46 @@ def failed_once(session: Session, import_id: uuid.UUID, sentence: str, *, delay:
     values = {"status": "pending", "sent": again, "error": _holdable(sentence)}
     session.execute(sa.update(Import).where(Import.id == import_id, Import.status == "running").values(values))
     session.commit()
+
+
+def fingerprint(row: Import, run_id: uuid.UUID | None) -> str:
+    """Return what is the same for two uploads that say the same: the bytes, where they go, and what the form adds.
+
+    `run_id` is the one that the file's name gives. Without a project in the form the bytes say it, for one user.
+    """
+    place = row.project_id or row.user_id
+    said = [row.sha256, str(place), str(run_id), row.source, row.data.get("form") or {}]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def same_as(session: Session, row: Import) -> Import | None:
+    """Return the newest import of an upload that says the same, if it has not failed and its run is still there.
+
+    Whoever stores the same at this moment is waited for; the lock goes with the transaction.
+    """
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 2))"), {"key": row.fingerprint})
+    run_exists = sa.exists().where(Run.id == Import.run_id)
+    return session.scalar(
+        sa.select(Import)
+        .where(Import.fingerprint == row.fingerprint, Import.status != "error", Import.id != row.id)
+        .where(sa.or_(Import.status != "done", run_exists))
+        .order_by(Import.created.desc())
+        .limit(1)
+    )
+
+
+def retry(session: Session, import_id: uuid.UUID) -> bool:
+    """Make a failed import wait for a worker again, as if none had begun; False where it has not failed, or has no
+    bytes any more. Does not commit.
+    """
+    bytes_are_there = sa.or_(Import.size == 0, sa.exists().where(UploadChunk.import_id == Import.id))
+    again = session.execute(
+        sa.update(Import)
+        .where(Import.id == import_id, Import.status == "error", bytes_are_there)
+        .values(status="pending", attempts=0, lost=0, retries=0, sent=None, started=None, finished=None)
+        .returning(Import.id)
+    )
+    return again.scalar_one_or_none() is not None
 
 
 def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
