@@ -234,5 +234,7 @@ def test_a_clocks_zero_is_no_time(dialect: Any) -> None:
     assert disabled.start_time == dt.datetime(2026, 3, 1, 9, 15, 30, 500000, dt.UTC)
 
 
-def test_properties_that_come_last_are_the_runs(dialect: Any) -> None:
-    assert dialect("robot").run.metadata == {"Version": "7.0"}
+def test_properties_that_come_last_reach_the_results(dialect: Any) -> None:
+    report = dialect("robot")
+    assert [result.metadata["Version"] for result in report.results] == ["7.0"] * 3
+    assert report.run.metadata == {}

@@ -100,4 +100,4 @@ def test_memory_does_not_grow_with_the_number_of_tests(case: str) -> None:
             tracemalloc.stop()
 
     peak(10)
-    assert peak(30_000) < peak(10_000) + 1_000_000
+    assert peak(50_000) < peak(25_000) + 1_000_000

@@ -22,6 +22,7 @@ def suite(inside: str, attributes: str = 'name="s"') -> bytes:
         ("<failure/>", "failed"),
         ("<error/>", "error"),
         ("<skipped/>", "skipped"),
+        ("<ignored/>", "skipped"),
         ('<skipped type="pytest.xfail"/>', "xfailed"),
         ("<xfailure/>", "xfailed"),
         ("<xpassed/>", "xpassed"),
@@ -38,9 +39,25 @@ def test_the_children_decide_the_outcome(children: str, outcome: str, read: Any)
     assert report.counts == {outcome: 1}
 
 
-def test_a_test_that_was_not_run_is_skipped(read: Any) -> None:
-    report = read(suite('<testcase name="t" status="notrun"/><testcase name="u" status="notrun"><failure/></testcase>'))
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        'status="notrun"',
+        'status="disabled"',
+        'status="Skipped"',
+        'status="untested"',
+        'result="suppressed"',
+        'status="run" result="skipped"',
+    ],
+)
+def test_a_test_that_was_not_run_is_skipped(attribute: str, read: Any) -> None:
+    report = read(suite(f"<testcase {attribute}/><testcase {attribute}><failure/></testcase>"))
     assert [result.result for result in report.results] == ["skipped", "failed"]
+
+
+def test_no_other_word_of_a_status_decides(read: Any) -> None:
+    report = read(suite('<testcase status="Failed" result="error"/><testcase status=""/>'))
+    assert report.counts == {"passed": 2}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +109,37 @@ def test_properties_of_the_inner_win(read: Any) -> None:
     assert report.one("t").metadata == {"a": "case", "b": "suite", "c": "root"} | own
     assert report.one("u").metadata == {"a": "root", "b": "root", "c": "root"} | own
     assert report.run.metadata == {"a": "root", "b": "root", "c": "root", "run": "x"}
+
+
+def late(value: str) -> str:
+    return f'<properties><property name="late" value="{value}"/></properties>'
+
+
+def test_properties_may_come_last(read: Any) -> None:
+    report = read(
+        f'<testsuites><testsuite><testcase name="a">{late("case")}</testcase><testcase name="b"/>{late("suite")}'
+        f'</testsuite><testcase name="c"/>{late("root")}</testsuites>'.encode()
+    )
+    assert [result.metadata["late"] for result in report.results] == ["case", "suite", "root"]
+    assert report.run.metadata == {"late": "root"}
+
+
+@pytest.mark.parametrize("case", [f"<testcase name='{'n' * 1000}'/>" * 3000, "<testcase/>" * 30_000])
+def test_in_a_long_file_the_run_keeps_the_properties_that_come_last(case: str, read: Any) -> None:
+    report = read(suite(f'<testsuite name="inner">{case}{late("v")}</testsuite>'))
+    assert not any("late" in result.metadata for result in report.results)
+    assert report.run.metadata == {"late": "v"}
+    (note,) = report.run.notes
+    assert note.startswith('The properties of the suite "inner" in line 1 come after its test cases, which are many;')
+
+
+def test_properties_that_come_last_are_bounded(read: Any, refuse: Any) -> None:
+    many = "".join(f"<property name='{number}' value=''/>" for number in range(3000))
+    report = read(suite("<testcase/>" * 300 + f"<testsuite><testcase/>{many}</testsuite>{many}"))
+    assert [len(result.metadata) for result in report.results] == [1] * 300 + [3001]
+    assert len(report.run.metadata) == 3000
+    data = suite("<testcase/>" * 100 + f"<property name='p' value='{'v' * 1000}'/>")
+    assert "properties of the suites" in refuse(data, limits=Limits(inherited_size=50_000)).reason
 
 
 def test_a_property_may_have_its_value_as_text(read: Any) -> None:
@@ -153,6 +201,38 @@ def test_claims_that_are_wrong_are_remarked_and_not_counted(read: Any) -> None:
     assert report.run.notes == (
         'The suite "s" in line 1 claims 1 test, 0 errors; its test cases are 2 tests, 1 error.',
     )
+
+
+@pytest.mark.parametrize(
+    ("claims", "inside"),
+    [
+        ('tests="2" errors="1" skipped="1"', "<testcase><skipped/><error/></testcase><testcase/>"),
+        ('tests="2" errors="1" skipped="0"', "<testcase><skipped/><error/></testcase><testcase/>"),
+        ('tests="2" skipped="1"', '<testcase status="notrun"/><testcase><skipped/></testcase>'),
+        ('tests="2" skipped="1" disabled="1"', '<testcase status="notrun"/><testcase><skipped/></testcase>'),
+        ('tests="1" failures="0"', "<testcase><flakyFailure/><flakyError/></testcase>"),
+        ('tests="3" failures="1" errors="1"', "<testcase><flakyFailure/><flakyError/></testcase>"),
+        ('tests="2" failures="2"', "<testcase><failure/><rerunFailure/></testcase>"),
+    ],
+)
+def test_honest_ways_to_count_are_not_remarked(claims: str, inside: str, read: Any) -> None:
+    assert read(suite(inside, claims)).run.notes == ()
+
+
+def test_a_suite_may_count_the_suites_in_it(read: Any) -> None:
+    inner = suite("<testcase><failure/></testcase>" * 3, 'tests="3" failures="3"').decode()
+
+    def notes(claims: str) -> tuple[str, ...]:
+        return read(f"<testsuites><testsuite {claims}><testcase/>{inner}</testsuite></testsuites>".encode()).run.notes
+
+    assert notes('tests="4" failures="3"') == ()
+    assert notes('tests="2" failures="1"') == ()
+    assert notes('tests="2" failures="3"') == ("The suite in line 1 claims 2 tests; its test cases are 4 tests.",)
+
+
+def test_the_root_counts_tests_and_not_suites(read: Any) -> None:
+    report = read(b'<testsuites tests="1"><testsuite><testcase/><testcase/></testsuite></testsuites>')
+    assert report.run.notes == ("The suite in line 1 claims 1 test; its test cases are 2 tests.",)
 
 
 def test_remarks_are_bounded(read: Any) -> None:
@@ -221,7 +301,7 @@ def test_what_xml_forbids_is_replaced_wherever_it_stands(size: int, read: Any) -
 def test_bytes_that_are_not_of_the_encoding_are_replaced(read: Any) -> None:
     report = read(b'<testsuite><testcase name="caf\xe9"/><testcase name="\xef\xbf\xbd"/></testsuite>')
     assert [result.test_id for result in report.results] == ["caf\ufffd", "\ufffd"]
-    assert report.run.notes == ("1 characters that XML does not allow were replaced by U+FFFD.",)
+    assert report.run.notes == ("1 character that XML does not allow was replaced by U+FFFD.",)
 
 
 def test_an_empty_first_line_is_forgiven_and_counted(read: Any, refuse: Any) -> None:

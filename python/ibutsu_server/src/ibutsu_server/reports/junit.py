@@ -10,13 +10,17 @@ from xml.parsers import expat
 from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.junit_events import Events, NotJunitError
 from ibutsu_server.reports.junit_run import JunitRun
-from ibutsu_server.reports.limits import KIB, Limits
+from ibutsu_server.reports.limits import KIB, MIB, Limits
 from ibutsu_server.reports.records import Record
 from ibutsu_server.reports.streams import PIECE, Reader
 from ibutsu_server.reports.xmltext import XmlText, cut_token, has_forbidden_reference, without_forbidden_references
 
 # A tag that is longer than what is read at a time is looked at again with each piece, so the pieces grow, up to this.
 LARGEST_PIECE = 512 * KIB
+
+# How much of a file, and how many records, come before the first leave, so that properties at its end reach them all.
+HELD = MIB
+HELD_RECORDS = 10_000
 
 _CUT_SHORT = {
     expat.errors.codes[message]
@@ -83,7 +87,7 @@ def _batches(run: JunitRun, reader: Reader) -> Iterator[list[Record]]:
             unfinished = fed - parser.CurrentByteIndex
             events.check(unfinished)
             text.piece = min(max(PIECE, unfinished), LARGEST_PIECE)
-            if events.out:
+            if events.out and (fed > HELD or len(events.out) > HELD_RECORDS or events.properties_lead):
                 yield events.taken()
         parser.Parse(rest.encode(), True)
     except expat.ExpatError as error:

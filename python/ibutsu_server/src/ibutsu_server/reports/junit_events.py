@@ -24,17 +24,20 @@ _OUTCOME_ELEMENTS: dict[str, Outcome] = {
     "failure": "failed",
     "error": "error",
     "skipped": "skipped",
+    "ignored": "skipped",  # TestNG
     "xfailure": "xfailed",
     "xpassed": "xpassed",
 }
 _CASE_ELEMENTS = frozenset((*_OUTCOME_ELEMENTS, *_LOGS, *_RERUN_ELEMENTS, "property"))
 _SUITE_ELEMENTS = frozenset((*_LOGS, "failure", "error", "property"))
-# What GoogleTest and CTest write for a test that was not run, where other tools write <skipped>.
-_NOT_RUN = frozenset(("notrun", "disabled"))
+# What a test case's `status` or `result` says of one that was not run, where other tools write <skipped>: GoogleTest
+# (until 1.10 also for GTEST_SKIP), CTest, NUnit (for Assert.Ignore) and behave.
+_NOT_RUN = frozenset(("notrun", "disabled", "suppressed", "skipped", "untested"))
 
 _ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|(.+?)\]\]")
 ATTACHMENTS = 1000  # names kept for one result, or the run
 ENCODED_PIECE = 64 * KIB  # characters of a long text that are encoded at a time
+LATE_PROPERTIES = 500_000  # that the results of one file are given after they were read
 TEXT_BUFFER = 64 * KIB  # characters that the parser joins before it hands them on
 
 
@@ -84,6 +87,9 @@ class Events:
         self.out: list[Record] = []
         self.root: Suite | None = None
         self.in_cdata = False
+        self.properties_lead = False
+        self._taken = run.index
+        self._late = 0
         self._parser = parser
         self._depth = 0
         self._max_depth = run.limits.xml_depth
@@ -119,6 +125,7 @@ class Events:
 
     def taken(self) -> list[Record]:
         out, self.out = self.out, []
+        self._taken = self.run.index
         return out
 
     def release(self) -> None:
@@ -230,10 +237,12 @@ class Events:
         sentence = suite.contradiction(self.run.index)
         if sentence:
             self.run.note(sentence)
+        if suite.late:
+            self._hand_down(suite)
         self._inherited = None
         if self._suites:
             self._suite = self._suites[-1]
-            suite.close_into(self._suite)
+            suite.close_into(self._suite, self.run.index)
 
     def _close_case(self) -> None:
         attributes, details, suite, run = self._case, self._details, self._suite, self.run
@@ -257,10 +266,10 @@ class Events:
         outcome: Outcome = "passed"
         if details is not None:
             outcome = details.add_to(metadata)
-        if outcome == "passed" and get("status") in _NOT_RUN:
+        if outcome == "passed" and ("status" in attributes or "result" in attributes) and _was_not_run(attributes):
             outcome = "skipped"
         if outcome != "passed":
-            suite.counts[outcome] = suite.counts.get(outcome, 0) + 1
+            suite.count(outcome, details.outcomes if details is not None else ())
         if fspath := suite.file or get("file") or self._package:
             metadata["fspath"] = fspath
         if line := get("line"):
@@ -301,6 +310,29 @@ class Events:
         self._inherited_size = size
         return inherited
 
+    def _hand_down(self, suite: Suite) -> None:
+        """Give properties that come after the tests (as Robot Framework writes them) to those that are still here.
+
+        Where some of those are gone already, the run keeps the properties.
+        """
+        run = self.run
+        count = run.index - suite.first
+        self._late += count * len(suite.late)
+        if suite.first < self._taken or self._late > LATE_PROPERTIES:
+            run.late_properties.update(suite.late)
+            run.note(
+                f"The properties of {suite.title} come after its test cases, which are many; they are the run's only."
+            )
+            return
+        run.inherited += count * sum(len(name) + len(value) for name, value in suite.late.items())
+        records = reversed(self.out)
+        while count:
+            record = next(records)
+            if isinstance(record, ResultRecord):
+                count -= 1
+                for name, value in suite.late.items():
+                    record.metadata.setdefault(name, value)
+
     def _close_child(self) -> None:
         name, attributes, parts = self._child, self._child_attributes, self._parts
         self.check()
@@ -338,8 +370,9 @@ class Events:
             suite.properties[name] = value
             suite.size += size
             if self.run.index > suite.first:
-                # Its results are gone already (Robot Framework writes properties last): the run keeps it.
-                self.run.late_properties[name] = value
+                suite.late[name] = value
+            else:
+                self.properties_lead = True
             self._inherited = None
         if size > limit or sum(suite.size for suite in self._suites) > limit:
             self._refuse(f"the properties of one test take more than {limit:,} characters")
@@ -361,16 +394,18 @@ class Events:
         metadata = details.metadata
         if name in _RERUN_ELEMENTS:
             metadata["reruns"] = metadata.get("reruns", 0) + 1
+            assert self._suite is not None  # noqa: S101
+            reruns, kind = self._suite.reruns, "error" if name.endswith("Error") else "failed"
+            reruns[kind] = reruns.get(kind, 0) + 1
             title = ": ".join(filter(None, (name, attributes.get("type"), attributes.get("message"))))
             details.logs.setdefault(_RERUNS, []).append(f"{title}\n{text}")
+            _note_attachments(metadata, text)
             return
         if name in _LOGS:
             if not text.strip():
                 return
             log = _LOGS[name]
-            if "[[ATTACHMENT|" in text:
-                known = metadata.setdefault("attachments", [])
-                known += _attachments(text)[: ATTACHMENTS - len(known)]
+            _note_attachments(metadata, text)
         else:
             outcome = _OUTCOME_ELEMENTS[name]
             if outcome == "skipped" and attributes.get("type") == "pytest.xfail":
@@ -398,6 +433,16 @@ def _failure_text(attributes: dict[str, str], text: str) -> str:
     if text.strip():
         return text
     return ": ".join(filter(None, (attributes.get("type"), attributes.get("message"))))
+
+
+def _was_not_run(attributes: dict[str, str]) -> bool:
+    return attributes.get("status", "").lower() in _NOT_RUN or attributes.get("result", "").lower() in _NOT_RUN
+
+
+def _note_attachments(metadata: dict[str, Any], text: str) -> None:
+    if "[[ATTACHMENT|" in text:
+        known = metadata.setdefault("attachments", [])
+        known += _attachments(text)[: ATTACHMENTS - len(known)]
 
 
 def _attachments(text: str) -> list[str]:

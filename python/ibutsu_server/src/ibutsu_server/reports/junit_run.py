@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ibutsu_server.reports.errors import shown
@@ -24,11 +24,30 @@ _CLAIMS = (
     ("skipped", "skipped", "skipped"),
 )
 
+# The outcomes that the claims after the first count.
+_COUNTED = (("failed",), ("error",), ("skipped", "xfailed"))
+
 
 class Suite:
     """An open `<testsuites>` or `<testsuite>`. What it does not say, it has from the one around it."""
 
-    __slots__ = ("claims", "counts", "duration", "file", "first", "line", "name", "properties", "size", "start")
+    __slots__ = (
+        "as_children",
+        "claims",
+        "counts",
+        "duration",
+        "elements",
+        "file",
+        "first",
+        "late",
+        "line",
+        "name",
+        "nested",
+        "properties",
+        "reruns",
+        "size",
+        "start",
+    )
 
     def __init__(self, attributes: Mapping[str, str], outer: Suite | None, line: int, first: int) -> None:
         self.name: str | None = attributes.get("name") or (outer.name if outer else None)
@@ -41,34 +60,75 @@ class Suite:
         self.line = line
         self.properties: dict[str, str] = {}
         self.size = 0  # characters of the properties
+        self.late: dict[str, str] = {}  # those that come after a test case
         self.first = first  # the index of its first test case
         self.counts: dict[str, int] = {}
+        self.elements: dict[str, int] = {}  # what to add to the counts for those of the elements, where they differ
+        self.reruns: dict[str, int] = {}  # earlier or further runs of the same tests, by their outcome
+        self.nested = outer is not None
+        self.as_children: list[int] | None = None  # what to add where each suite in it counts as one test
 
-    def close_into(self, outer: Suite) -> None:
-        for outcome, count in self.counts.items():
-            outer.counts[outcome] = outer.counts.get(outcome, 0) + count
+    @property
+    def title(self) -> str:
+        name = f' "{shown(self.name, SUITE_NAME)}"' if self.name else ""
+        return f"the suite{name} in line {self.line}"
+
+    def count(self, outcome: str, elements: Collection[str]) -> None:
+        """Count a test that did not pass. `elements` are the outcomes that its elements name."""
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        if len(elements) != 1:
+            # Such as <skipped> and then an <error> of the teardown; or none, and an attribute that says "notrun".
+            for each in elements:
+                self.elements[each] = self.elements.get(each, 0) + 1
+            self.elements[outcome] = self.elements.get(outcome, 0) - 1
+
+    def close_into(self, outer: Suite, index: int) -> None:
+        for inner_counts, outer_counts in (
+            (self.counts, outer.counts),
+            (self.elements, outer.elements),
+            (self.reruns, outer.reruns),
+        ):
+            for outcome, count in inner_counts.items():
+                outer_counts[outcome] = outer_counts.get(outcome, 0) + count
+        if outer.nested:
+            more = outer.as_children or [0] * len(_CLAIMS)
+            found = self.found(index)
+            outer.as_children = [known + min(count, 1) - count for known, count in zip(more, found, strict=True)]
+
+    def found(self, index: int) -> list[int]:
+        """What the test cases before `index` give, in the order of the claims."""
+        return [index - self.first, *_by_claim(self.counts)]
 
     def contradiction(self, index: int) -> str | None:
         """A sentence, when the attributes claim other numbers than the test cases before `index` give."""
-        counts = self.counts
-        found = (
-            index - self.first,
-            counts.get("failed", 0),
-            counts.get("error", 0),
-            counts.get("skipped", 0) + counts.get("xfailed", 0),
-        )
+        found = self.found(index)
+        by_element = [0, *_by_claim(self.elements)]
         wrong = [
             (f"{claim} {word if claim == 1 else words}", f"{true} {word if true == 1 else words}")
-            for claim, true, (_, word, words) in zip(self.claims, found, _CLAIMS, strict=True)
-            if claim is not None and claim != true
+            for claim, true, more, (_, word, words) in zip(self.claims, found, by_element, _CLAIMS, strict=True)
+            if claim is not None and claim not in {true, true + more}
         ]
-        if not wrong:
+        if not wrong or self._counts_otherwise(found):
             return None
-        name = f'suite "{shown(self.name, SUITE_NAME)}"' if self.name else "suite"
         claimed, true_counts = zip(*wrong, strict=True)
-        return (
-            f"The {name} in line {self.line} claims {', '.join(claimed)}; its test cases are {', '.join(true_counts)}."
+        return f"T{self.title[1:]} claims {', '.join(claimed)}; its test cases are {', '.join(true_counts)}."
+
+    def _counts_otherwise(self, found: list[int]) -> bool:
+        """Whether all claims agree in another honest way to count.
+
+        That is, the suite's children, be they tests or suites (node:test); or each run of a test (Gradle).
+        """
+        ways = [self.as_children] if self.as_children else []
+        if self.reruns:
+            ways.append([sum(self.reruns.values()), *_by_claim(self.reruns)])
+        return any(
+            all(claim in {None, true + more} for claim, true, more in zip(self.claims, found, way, strict=True))
+            for way in ways
         )
+
+
+def _by_claim(counts: Mapping[str, int]) -> list[int]:
+    return [sum(counts.get(outcome, 0) for outcome in outcomes) for outcomes in _COUNTED]
 
 
 def _count(text: str | None) -> int | None:
@@ -144,9 +204,13 @@ class JunitRun:
             notes.append(f"{self.more_notes:,} more remarks of this kind are not shown.")
         if self.others:
             names = ", ".join(self.other_names) + (", …" if self.others > len(self.other_names) else "")
-            notes.append(f"{self.others:,} files of the upload are no JUnit XML and were left out: {names}.")
+            files = "1 file of the upload is" if self.others == 1 else f"{self.others:,} files of the upload are"
+            verb = "was" if self.others == 1 else "were"
+            notes.append(f"{files} no JUnit XML and {verb} left out: {names}.")
         if self.replaced:
-            notes.append(f"{self.replaced:,} characters that XML does not allow were replaced by U+FFFD.")
+            characters = "1 character" if self.replaced == 1 else f"{self.replaced:,} characters"
+            verb = "was" if self.replaced == 1 else "were"
+            notes.append(f"{characters} that XML does not allow {verb} replaced by U+FFFD.")
         metadata: dict[str, Any] = dict(self.properties)
         if self.attachments:
             metadata["attachments"] = list(self.attachments)

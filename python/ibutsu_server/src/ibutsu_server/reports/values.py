@@ -18,6 +18,7 @@ LONGEST = 1e12
 """Seconds; what claims to have taken longer says nothing."""
 
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+\Z")
+_ZONE_NAME = re.compile(r"(?<=[\d.]) [A-Z]{1,5}\Z")  # as TestNG writes one; only that of UTC is known for certain
 _EPOCH = re.compile(r"\d{10}(?:\d{3})?(?:\.\d+)?\Z")
 _UUID4 = re.compile(
     r"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE
@@ -63,7 +64,7 @@ def instant(text: str | None) -> dt.datetime | None:
             number = float(text)
             value = dt.datetime.fromtimestamp(number / 1000 if number >= 1e11 else number, dt.UTC)
         elif text[:1].isdigit():
-            value = dt.datetime.fromisoformat(text)
+            value = dt.datetime.fromisoformat(_ZONE_NAME.sub("", text))
         else:
             value = email.utils.parsedate_to_datetime(text)
     if value is None:
