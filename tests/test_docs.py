@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ibutsu_core.settings import VARIABLES, Variable
@@ -23,9 +24,26 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
     assert table == [row(variable) for variable in VARIABLES]
 
 
+def test_each_sample_of_a_report_has_its_writer_in_the_table() -> None:
+    lines = (ROOT / "docs/report-formats.md").read_text().splitlines()
+    table = lines[lines.index("| writer | how its reports are read | samples |") + 2 :]
+    samples = [sample for line in table for sample in re.findall("`([^`]+)`", line.split("|")[-2])]
+    dialects = ROOT / "tests/server/reports/dialects"
+    assert sorted(samples) == sorted(path.stem for path in dialects.iterdir())
+    writers = [line.split("|")[1].strip().lower() for line in table]
+    assert writers == sorted(writers)
+
+
 def test_the_readme_names_what_exists() -> None:
     readme = (ROOT / "README.md").read_text()
-    for path in ("docs/configuration.md", "CHANGELOG.md", "LICENSE", "python/ibutsu_core", "requirements"):
+    for path in (
+        "docs/configuration.md",
+        "docs/report-formats.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "python/ibutsu_core",
+        "requirements",
+    ):
         assert path in readme
         assert (ROOT / path).exists()
     makefile = (ROOT / "Makefile").read_text()

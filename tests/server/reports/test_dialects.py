@@ -426,6 +426,19 @@ def test_several_failures_of_a_test_are_one_artifact(dialect: Any) -> None:
     text = dialect("jest").texts("2 removes.cart v1.2 removes")["traceback.log"]
     assert text.startswith("Error: expect(received)")
     assert text.endswith("(/src/cart.test.js:9:21)\n\nError: second expectation")
+    for name, test_id, words in (
+        ("gradle", "ParserTest.parsesTime()", "till is open"),
+        ("karma", "cart.cart removes", "Expected 2 to be 0."),
+        ("googletest", "Prices/Cart.Sums/0", "Value of: paid"),
+        ("catch2", "Cart.is empty", "REQUIRE( cart.empty() )"),
+        ("vitest", "ts.cart > removes", "expected 2 to be +0"),
+    ):
+        assert words in dialect(name).texts(test_id)["traceback.log"]
+
+
+def test_the_steps_of_a_scenario_are_its_output(dialect: Any) -> None:
+    assert "Given a cart....." in dialect("cucumber").texts("Cart.Adds a book")["system-out.log"]
+    assert "Given a cart ... passed in" in dialect("behave").texts("Cart.Adds a book -- @1.1 ")["system-out.log"]
 
 
 def test_files_and_lines(dialect: Any) -> None:
@@ -442,6 +455,36 @@ def test_files_and_lines(dialect: Any) -> None:
     ):
         metadata = dialect(name).results[0].metadata
         assert (metadata["fspath"], metadata["line"]) == (path, line)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "key", "value"),
+    [
+        ("bun", 1, "commit", "8c1f2e"),
+        ("ctest", 0, "skip_reason", "SKIP_RETURN_CODE=77"),
+        ("ctest", 3, "cmake_labels", "unit;fast"),
+        ("cucumber", 2, "skip_reason", "no till"),
+        ("dart", 0, "platform", "vm"),
+        ("deno", 0, "step[passed]", "opens"),
+        ("deno", 0, "line", "3"),
+        ("go-junit-report", 0, "coverage.statements.pct", "81.50"),
+        ("googletest", 2, "skip_reason", "/src/cart_test.cc:26\nno bank"),
+        ("gotestsum", 0, "requirement", "SHOP-12"),
+        ("gradle-reruns", 0, "reruns", 1),
+        ("nextest", 0, "output-env:TILL", "4"),
+        ("nextest", 2, "reruns", 1),
+        ("nextest", 3, "exception_name", "test failure with exit code 101"),
+        ("playwright", 0, "issue", "SHOP-7"),
+        ("playwright", 3, "reruns", 1),
+        ("rspec", 0, "seed", "4291"),
+        ("rspec", 0, "fspath", "./spec/cart_spec.rb"),
+        ("unittest", 3, "skip_reason", "Traceback (most recent call last):\nAssertionError: bug 7"),
+        ("vitest", 0, "issue", "SHOP-7"),
+        ("xunit", 2, "skip_reason", "no bank"),
+    ],
+)
+def test_what_a_result_is_told(name: str, index: int, key: str, value: Any, dialect: Any) -> None:
+    assert dialect(name).results[index].metadata[key] == value
 
 
 def test_attachments_are_named(dialect: Any) -> None:
