@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils.url import parse_url
 
+from ibutsu_core.limits import Limits, variable_of
 from ibutsu_core.settings import (
     LONGEST_TASK,
     VARIABLES,
@@ -174,3 +177,16 @@ def test_the_longest_task_ends_before_its_message_is_delivered_again() -> None:
 def test_settings_are_values() -> None:
     assert load(Application.WORKER, COMPLETE) == load(Application.WORKER, COMPLETE)
     assert isinstance(load(Application.WORKER, COMPLETE), Settings)
+
+
+def test_every_limit_of_an_upload_is_a_variable_of_the_worker() -> None:
+    names = {variable_of(field.name): field for field in dataclasses.fields(Limits)}
+    known = {variable.name: variable for variable in variables(Application.WORKER)}
+    assert names.keys() <= known.keys()
+    settings = load(Application.WORKER, COMPLETE | {name: str(number + 7) for number, name in enumerate(names)})
+    assert dataclasses.astuple(settings.limits) == tuple(range(7, 7 + len(names)))
+    assert load(Application.WORKER, COMPLETE).limits == Limits()
+    with pytest.raises(SettingsError) as error:
+        load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_MAX_RATIO": "0", "IBUTSU_IMPORT_MAX_MEMBERS": "many"})
+    assert len(error.value.problems) == 2
+    assert load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_ATTEMPTS": "2"}).import_attempts == 2

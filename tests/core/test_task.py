@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ibutsu_core.celery_utils import create_flask_celery_app
 from ibutsu_core.settings import CelerySettings
-from ibutsu_core.task import EXTENSION, RETRIES, RETRY_CAP, TaskRuntime, retry_delay
+from ibutsu_core.task import EXTENSION, RETRIES, RETRY_CAP, IbutsuTask, TaskRuntime, retry_delay
 
 
 class RecordingSession:
@@ -131,3 +131,28 @@ def test_the_delay_grows_to_the_cap_and_no_further(retries: int, draw: float, ot
     assert 0.5 <= delay <= RETRY_CAP
     assert delay <= 2 * retry_delay(retries, draw=lambda: other)
     assert retry_delay(retries + 1, draw=lambda: draw) >= delay
+
+
+def test_a_task_is_told_before_it_is_tried_again_and_only_then(app: Celery) -> None:
+    told: list[tuple[str, float]] = []
+
+    class Noting(IbutsuTask):
+        abstract = True
+
+        def before_retry(self, error: Exception, delay: float) -> None:
+            told.append((str(error), delay))
+
+    @app.task(base=Noting)
+    def transient() -> None:
+        raise ConnectionError("away")
+
+    @app.task(base=Noting)
+    def permanent() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(Retry) as retried:
+        transient.apply(throw=True)
+    assert told == [("away", retried.value.when)]
+    with pytest.raises(ValueError, match="broken"):
+        permanent.apply(throw=True)
+    assert len(told) == 1

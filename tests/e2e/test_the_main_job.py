@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tarfile
+import time
 import uuid
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -127,6 +129,26 @@ def test_a_broken_file_is_refused_with_a_sentence(system: Any, tmp_path: Path, n
     assert name in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert system.get("/run")["pagination"]["totalItems"] == before
+
+
+def test_a_running_import_tells_how_far_it_is_and_a_done_one_is_complete(system: Any) -> None:
+    case = '<testcase classname="shop.cart" name="test_total[{}]" time="0.5"/>'
+    report = f"<testsuite>{''.join(map(case.format, range(80_000)))}</testsuite>".encode()
+    form = {"data": {"project": "local"}, "files": {"importFile": ("large.xml", report)}}
+    imported = system.api.post("/import", timeout=60, **form).json()
+    seen = []
+    while imported["status"] in ("pending", "running"):
+        imported = system.get(f"/import/{imported['id']}")
+        if imported["metadata"]["progress"]:
+            seen.append(imported["metadata"]["progress"])
+        time.sleep(0.02)
+    # The summary is there in the same instant.
+    assert system.get(f"/run/{imported['run_id']}")["summary"]["tests"] == 80_000
+    assert seen, "It takes longer than the first telling."
+    for earlier, later in itertools.pairwise(seen):
+        assert earlier["results"] <= later["results"] <= 80_000
+        assert earlier["bytes_read"] <= later["bytes_read"] <= later["bytes_total"] == len(report)
+    assert seen[-1]["results"] > 0
 
 
 def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: Any) -> None:
