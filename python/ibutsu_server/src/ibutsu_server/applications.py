@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,10 +94,16 @@ def worker_app() -> Celery:
         # A forked child must not use, nor close, its parent's connections.
         flask_app.extensions["ibutsu_engine"].dispose(close=False)
 
+    def share_memory(**_: object) -> None:
+        # What is loaded stays; a collection in a child would touch it all, and so copy it for each child.
+        gc.collect()
+        gc.freeze()
+
     def take_up_what_was_left(sender: Any, **_: object) -> None:
         # A worker that was killed keeps its message from others for the visibility timeout; its successor repairs that.
         sender.app.send_task("ibutsu_server.tasks.runs.sync_aborted_runs", countdown=RECOVERY_DELAY)
 
+    signals.worker_before_create_process.connect(share_memory, weak=False)
     signals.worker_process_init.connect(forget_connections, weak=False)
     signals.worker_ready.connect(take_up_what_was_left, weak=False)
     return create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
