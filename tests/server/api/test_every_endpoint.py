@@ -107,7 +107,9 @@ CALLS: dict[str, Call] = {
     "GET /api/group/{group_id}": Call(stranger="refused"),
     # Bob sees this group: it is that of a project of which he is a member.
     "PUT /api/group/{group_id}": Call(
-        stranger="refused", json=field("name", "New"), also=(lambda world: {"group_id": world["shared_group"]},)
+        stranger="refused",
+        json=field("name", "New"),
+        also=(lambda world: {"group_id": world["shared_group"], "token": world["bobs_token"]},),
     ),
     "GET /api/run": Call(stranger="sees nothing", also=(lambda _: {"query": "pageSize=501"},)),
     "POST /api/run": Call(
@@ -123,7 +125,7 @@ CALLS: dict[str, Call] = {
     "POST /api/runs/bulk-update": Call(
         stranger="refused",
         json=field("metadata", {"new": 1}),
-        query="filter=source%25mine",
+        query="filter=metadata.secret@y",
         also=(
             lambda _: {"query": "pageSize=26"},
             lambda _: {"query": "filter=source=nothing"},
@@ -250,7 +252,7 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
         return created
 
     project_id = str(ann.project.id)
-    run = ann.run(source="mine", metadata={"secret": "anns secret"})
+    run = ann.run(metadata={"secret": "anns secret"})
     result = ann.result(run, metadata={"secret": "anns secret"})
     shared_group = made("/group", name="a shared group")
     made("/project", name="shared", group_id=shared_group, users=["bob@example.com"])
@@ -286,6 +288,7 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
         "widget": "result-summary",
         "shared_group": shared_group,
         "bobs_project": str(bob.project.id),
+        "bobs_token": bob.token,
     }
     redis.close()
 
