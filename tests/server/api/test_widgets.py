@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("kind", "plural", "body", "change"),
+    "kept",
     [
         ("dashboard", "dashboards", {"title": "T", "description": "D", "filters": "a=b"}, {"title": "U"}),
         (
@@ -24,9 +24,9 @@ import pytest
 )
 @pytest.mark.parametrize("of_project", [True, False])
 def test_dashboards_and_widgets_are_kept_for_a_project_or_for_oneself(
-    ann: Any, person: Callable[..., Any], kind: str, plural: str, body: dict[str, Any], change: dict[str, Any],
-    of_project: bool,
-) -> None:  # fmt: skip
+    ann: Any, person: Callable[..., Any], kept: tuple[str, str, dict[str, Any], dict[str, Any]], of_project: bool
+) -> None:
+    kind, plural, body, change = kept
     carl = person("carl", member_of=ann.project)
     sent = body | ({"project_id": str(ann.project.id)} if of_project else {})
     made = ann.post(f"/{kind}", sent)

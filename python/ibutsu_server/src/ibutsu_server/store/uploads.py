@@ -247,9 +247,9 @@ def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> 
 
 
 def delete_failed(session: Session, before: dt.datetime) -> int:
-    """Delete the stored bytes of uploads whose import failed before then; return of how many. Does not commit.
+    """Delete the stored bytes of uploads whose import failed before then; return of how many.
 
-    The imports stay, with their reason; they can no longer be tried again.
+    The imports stay, with their reason; they can no longer be tried again. Does not commit.
     """
     old = sa.select(Import.id).where(
         Import.status == "error", sa.func.coalesce(Import.finished, Import.created) < before
