@@ -67,6 +67,8 @@ def test_a_project_is_administered_and_deleted_with_all_that_it_has(ann: Any, bo
     assert (made.status_code, made.get_json()["owner_id"]) == (201, str(ann.user.id))
     path = f"/admin/project/{made.get_json()['id']}"
     result = ann.result(ann.run(project_id=made.get_json()["id"]))
+    alone = ann.post("/result", {"project_id": made.get_json()["id"], "test_id": "of no run"})
+    assert alone.status_code == 201
     assert boss.put(path, {"owner_id": str(boss.user.id)}).get_json()["owner_id"] == str(boss.user.id)
     assert boss.put(path, {"owner_id": str(uuid.uuid4())}).status_code == 400
     assert {one["name"] for one in boss.get("/admin/project").get_json()["projects"]} >= {"shop", "ann-project"}

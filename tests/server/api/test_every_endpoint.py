@@ -256,6 +256,8 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
     result = ann.result(run, metadata={"secret": "anns secret"})
     shared_group = made("/group", name="a shared group")
     made("/project", name="shared", group_id=shared_group, users=["bob@example.com"])
+    made("/dashboard", title="anns secret")
+    made("/widget-config", widget="result-summary", title="anns secret")
     failed = ann.post("/import", data=upload_to({"project_id": project_id})).get_json()["id"]
     row = session.get(Import, uuid.UUID(failed))
     assert row is not None
