@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ibutsu_server.reports import Limits, read_report
+from ibutsu_server.reports import Limits, ReportError, read_report
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
@@ -101,3 +101,12 @@ def test_memory_does_not_grow_with_the_number_of_tests(case: str) -> None:
 
     peak(10)
     assert peak(30_000) < peak(10_000) + 1_000_000
+
+
+@pytest.mark.parametrize("odd", ["\x1b", "\u2028", "\u202e", "\ue000", "\U000e0001", "\u0378", "\ufdd0"])
+def test_a_refusal_shows_nothing_unprintable(odd: str, refuse: Any) -> None:
+    refuse(f"<a{odd}/>".encode())
+    refuse(f'<?xml version="1.0" encoding="x{odd}"?><testsuite>'.encode())
+    with pytest.raises(ReportError) as caught:
+        read_report(io.BytesIO(b""), filename=f"a{odd}.xml", run_id=uuid.UUID(int=1))
+    assert str(caught.value) == "a\ufffd.xml: the file is empty."

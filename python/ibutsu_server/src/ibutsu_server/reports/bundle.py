@@ -63,7 +63,7 @@ def files_of_zip(source: Source, limits: Limits) -> Iterator[File]:
         if info.file_size > limits.member_size:
             raise ReportError(f"it is larger than {limits.member_size:,} bytes", member=info.filename)
     for info in infos:
-        if not info.is_dir():
+        if not info.filename.endswith("/"):
             try:
                 with archive.open(info) as contents:
                     yield info.filename, _if_xml(_Metered(contents, budget))

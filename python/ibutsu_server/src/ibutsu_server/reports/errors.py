@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 # Characters of a file's or member's name, and of a reason, that a sentence shows.
 NAME_LENGTH = 200
 REASON_LENGTH = 600
@@ -40,4 +38,4 @@ def shown(text: str, length: int) -> str:
     """`text` as a part of a sentence: on one line, nothing unprintable, cut in the middle when it is long."""
     if len(text) > length:
         text = f"{text[: length // 2]}…{text[-(length // 2) :]}"
-    return "".join("\ufffd" if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} else char for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
