@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ibutsu_server.reports import ArtifactRecord, Limits, read_report
+from ibutsu_server.reports import ArtifactRecord, Limits, ReportError, read_report
 
 RUN = "0f7a1c1e-5a7b-4a0e-8d55-0d7b7f1f2a01"
 FIRST = "1c5a2b3c-4d5e-4f60-8172-8394a5b6c7d8"
@@ -216,6 +216,23 @@ def test_bounds_on_members(tar: Any, refuse: Any) -> None:
     data = tar([(f"{RUN}/{number}.log", b"") for number in range(50)])
     assert "more than 20 members" in refuse(data, limits=Limits(members=20)).reason
     assert "larger than 3 bytes" in refuse(tar([(f"{RUN}/a.log", b"1234")]), limits=Limits(member_size=3)).reason
+
+
+@pytest.mark.parametrize("size", [-1, -(1 << 40), -(1 << 70)])
+def test_a_negative_size_is_refused_and_the_upload_not_read_whole(size: int, refuse: Any) -> None:
+    class Upload(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            assert 0 <= size <= 1 << 20
+            return super().read(size)
+
+    for name in (f"{RUN}/a.log", f"{RUN}/{FIRST}/result.json", "a.xml"):
+        info = tarfile.TarInfo(name)
+        info.size = size
+        data = info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+        assert any(words in refuse(data).reason for words in ("negative", "begins before"))
+        with pytest.raises(ReportError):
+            list(read_report(Upload(data), filename="a.tar", run_id=uuid.UUID(int=1)))
 
 
 def test_a_header_that_claims_a_giant_name_is_refused(refuse: Any) -> None:

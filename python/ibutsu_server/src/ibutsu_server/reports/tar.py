@@ -120,6 +120,8 @@ def tar_members(reader: Reader, limits: Limits) -> Iterator[TarMember]:
         parts = safe_parts(info.name, limits)
         if not (info.isdir() or info.isreg()) or info.issparse():
             raise ReportError(f"it is {_kind(info)}, which is refused", member=info.name)
+        if info.size < 0:
+            raise ReportError("its size is negative", member=info.name)
         if info.size > limits.member_size:
             raise ReportError(f"it is larger than {limits.member_size:,} bytes", member=info.name)
         contents = TarContents(info.name, 0 if info.isdir() else info.size, forward)
