@@ -84,6 +84,16 @@ class Gunzip:
         self._started = False
 
     def read(self, size: int, /) -> bytes:
+        """All of `size` bytes, but at the end: who reads on until he has enough must not get them one by one."""
+        data = self._some(size)
+        if not data or len(data) == size:
+            return data
+        whole = bytearray(data)
+        while len(whole) < size and (data := self._some(size - len(whole))):
+            whole += data
+        return bytes(whole)
+
+    def _some(self, size: int) -> bytes:
         while True:
             if self._inflate.eof:
                 rest = (self._inflate.unused_data or self._packed.read(PIECE)).lstrip(b"\0")
