@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from xml.parsers.expat import XMLParserType
 
 from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.junit_run import JunitRun, Suite
-from ibutsu_server.reports.limits import KIB
+from ibutsu_server.reports.limits import KIB, MIB
 from ibutsu_server.reports.records import ArtifactRecord, Outcome, Record, ResultRecord
 from ibutsu_server.reports.values import instant, seconds, test_id
 
@@ -31,10 +32,15 @@ _SUITE_ELEMENTS = frozenset((*_LOGS, "failure", "error", "property"))
 # What GoogleTest and CTest write for a test that was not run, where other tools write <skipped>.
 _NOT_RUN = frozenset(("notrun", "disabled"))
 
-_ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|(.+?)\]\]")
+# A name ends where the next mark begins: many marks without an end would else be searched in quadratic time.
+_ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|((?:(?!\[\[ATTACHMENT\|).){1,1000}?)\]\]")
 ATTACHMENTS = 1000  # names kept for one result, or the run
 ENCODED_PIECE = 64 * KIB  # characters of a long text that are encoded at a time
 TEXT_BUFFER = 64 * KIB  # characters that the parser joins before it hands them on
+NAMES_SIZE = 4 * MIB  # characters of all the different names of elements and attributes
+PROPERTY = 128  # bytes that a property takes besides its characters
+PART = 64  # bytes that a part of a text takes besides its characters
+COPIES = 1_000_000  # properties that suites hand down to the test cases of one piece of the text
 
 
 class NotJunitError(ReportError):
@@ -42,18 +48,20 @@ class NotJunitError(ReportError):
 
 
 class Texts:
-    """A long text's bytes, encoded while they are asked for."""
+    """The bytes of long texts, encoded while they are asked for."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._text), ENCODED_PIECE):
-            yield self._text[start : start + ENCODED_PIECE].encode()
+        for text in self._texts:
+            for start in range(0, len(text), ENCODED_PIECE):
+                yield text[start : start + ENCODED_PIECE].encode()
 
 
-def encoded(text: str) -> Iterable[bytes]:
-    return (text.encode(),) if len(text) <= ENCODED_PIECE else Texts(text)
+def encoded(texts: list[str]) -> Iterable[bytes]:
+    """The bytes of `texts` together. Long ones are not joined: one wide character would widen them all."""
+    return ("".join(texts).encode(),) if sum(map(len, texts)) <= ENCODED_PIECE else Texts(texts)
 
 
 class _Details:
@@ -67,6 +75,12 @@ class _Details:
         self.metadata: dict[str, Any] = {}
         self.properties: dict[str, str] = {}
         self.size = 0
+
+    def add_log(self, log: str, *texts: str) -> None:
+        known = self.logs.setdefault(log, [])
+        if known:
+            known.append("\n\n")
+        known += texts
 
     def add_to(self, metadata: dict[str, Any]) -> Outcome:
         metadata.update(self.properties)
@@ -99,6 +113,12 @@ class Events:
         self._parts: list[str] = []
         self._measured = 0
         self._parts_size = 0
+        self._parts_length = 0
+        self._parts_width = 1
+        self._names = 0
+        self._names_size = 0
+        self._held = 0  # characters that the open suites, and the test cases around this one, keep
+        self._copies = 0
         self._classname: str | None = None
         self._class_prefix = ""
         self._package: str | None = None
@@ -118,6 +138,7 @@ class Events:
 
     def taken(self) -> list[Record]:
         out, self.out = self.out, []
+        self._copies = 0
         return out
 
     def release(self) -> None:
@@ -131,15 +152,27 @@ class Events:
         limits = self.run.limits
         parts = self._parts
         if len(parts) > self._measured:
-            self._parts_size += sum(part.__sizeof__() for part in parts[self._measured :])
+            for part in parts[self._measured :]:
+                self._parts_length += len(part)
+                if not part.isascii():
+                    width = ((part + part).__sizeof__() - part.__sizeof__()) // len(part)
+                    self._parts_width = max(self._parts_width, width)
             self._measured = len(parts)
+            self._parts_size = self._parts_length * self._parts_width + len(parts) * PART
         held = self._parts_size + (self._details.size if self._details else 0)
         if held > limits.xml_text:
             self._refuse(f"the texts of one test case or suite take more than {limits.xml_text:,} bytes")
         if unfinished > limits.xml_tag:
             self._refuse(f"a tag or comment is longer than {limits.xml_tag:,} bytes")
-        if len(self._parser.intern) > limits.xml_names:
-            self._refuse(f"there are more than {limits.xml_names:,} different names of elements and attributes")
+        names = self._parser.intern
+        if len(names) > self._names:
+            if len(names) > limits.xml_names:
+                self._refuse(f"there are more than {limits.xml_names:,} different names of elements and attributes")
+            latest = itertools.islice(reversed(names), len(names) - self._names)
+            self._names_size += sum(len(name or "") for name in latest)
+            self._names = len(names)
+            if self._names_size > NAMES_SIZE:
+                self._refuse(f"the names of elements and attributes have more than {NAMES_SIZE:,} characters")
         if self.run.index > limits.results:
             self._refuse(f"there are more than {limits.results:,} test cases")
         if self.run.inherited > limits.inherited_size:
@@ -166,6 +199,7 @@ class Events:
         if name == "testcase" and self._suite is not None and self._child is None:
             if self._case is not None:
                 self._check_depth()
+                self._hold(_size(self._case) + (self._details.size if self._details else 0))
                 self._outer_cases.append((self._case, self._details))
             self._case = attributes
             self._details = None
@@ -191,12 +225,18 @@ class Events:
             self._child_attributes = attributes
             self._child_depth = depth
             self._parts = []
-            self._measured = self._parts_size = 0
+            self._measured = self._parts_size = self._parts_length = 0
+            self._parts_width = 1
             self._parser.CharacterDataHandler = self._parts.append
 
     def _check_depth(self) -> None:
         if self._depth > self._max_depth:
             self._refuse(f"elements are nested more than {self._max_depth:,} deep")
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > self.run.limits.metadata_size:
+            self._refuse(f"the open elements take more than {self.run.limits.metadata_size:,} characters")
 
     def _end(self, name: str) -> None:
         depth = self._depth
@@ -217,6 +257,8 @@ class Events:
     def _open_suite(self, attributes: dict[str, str]) -> None:
         outer = self._suite
         suite = Suite(attributes, outer, self._parser.CurrentLineNumber, self.run.index)
+        suite.size = _size(attributes)
+        self._hold(suite.size)
         self.run.suite_opened(suite, root=outer is None)
         if outer is None:
             self.root = suite
@@ -226,6 +268,7 @@ class Events:
 
     def _close_suite(self) -> None:
         suite = self._suites.pop()
+        self._held -= suite.size
         sentence = suite.contradiction(self.run.index)
         if sentence:
             self.run.note(sentence)
@@ -239,6 +282,7 @@ class Events:
         assert attributes is not None and suite is not None  # noqa: S101
         if self._outer_cases:
             self._case, self._details = self._outer_cases.pop()
+            self._held -= _size(self._case) + (self._details.size if self._details else 0)
         else:
             self._case = self._details = None
         get = attributes.get
@@ -283,11 +327,12 @@ class Events:
         )
         if self._inherited_size:
             run.inherited += self._inherited_size
+            self._copies += len(metadata)
+            if self._copies > COPIES:
+                self._refuse("the properties of the suites are too many for so many tests")
         if details is not None:
             for filename, texts in details.logs.items():
-                self.out.append(
-                    ArtifactRecord(filename=filename, chunks=encoded("\n\n".join(texts)), result_id=result_id)
-                )
+                self.out.append(ArtifactRecord(filename=filename, chunks=encoded(texts), result_id=result_id))
 
     def _inherit(self) -> dict[str, Any]:
         """The properties that the open suites give to each test, the inner ones winning."""
@@ -309,7 +354,8 @@ class Events:
         self._measured = 0
         self._parser.CharacterDataHandler = None
         text = "".join(parts)
-        size, self._parts_size = self._parts_size, 0
+        del parts
+        size, self._parts_size = self._parts_size + sum(value.__sizeof__() for value in attributes.values()), 0
         assert name is not None  # noqa: S101
         if name == "property":
             self._property(attributes, text)
@@ -327,7 +373,7 @@ class Events:
         value = attributes.get("value")
         if value is None:
             value = text
-        size = len(name) + len(value)
+        size = len(name) + len(value) + PROPERTY
         limit = self.run.limits.metadata_size
         if self._case is not None:
             details = self._details = self._details or _Details()
@@ -337,11 +383,13 @@ class Events:
             suite = self._suites[-1]
             suite.properties[name] = value
             suite.size += size
+            self._held += size
             if self.run.index > suite.first:
                 # Its results are gone already (Robot Framework writes properties last): the run keeps it.
                 self.run.late_properties[name] = value
+                self.run.keep(size)
             self._inherited = None
-        if size > limit or sum(suite.size for suite in self._suites) > limit:
+        if size > limit or self._held > limit:
             self._refuse(f"the properties of one test take more than {limit:,} characters")
 
     def _suite_text(self, name: str, attributes: dict[str, str], text: str) -> None:
@@ -354,15 +402,15 @@ class Events:
         if not text.strip():
             return
         run = self.run
-        run.attachments += _attachments(text)[: ATTACHMENTS - len(run.attachments)]
-        self.out.append(ArtifactRecord(filename=_LOGS.get(name, _TRACEBACK), chunks=encoded(text), run_id=run.id))
+        run.attachments += _attachments(text, ATTACHMENTS - len(run.attachments))
+        self.out.append(ArtifactRecord(filename=_LOGS.get(name, _TRACEBACK), chunks=encoded([text]), run_id=run.id))
 
     def _case_text(self, details: _Details, name: str, attributes: dict[str, str], text: str) -> None:
         metadata = details.metadata
         if name in _RERUN_ELEMENTS:
             metadata["reruns"] = metadata.get("reruns", 0) + 1
             title = ": ".join(filter(None, (name, attributes.get("type"), attributes.get("message"))))
-            details.logs.setdefault(_RERUNS, []).append(f"{title}\n{text}")
+            details.add_log(_RERUNS, title, "\n", text)
             return
         if name in _LOGS:
             if not text.strip():
@@ -370,7 +418,7 @@ class Events:
             log = _LOGS[name]
             if "[[ATTACHMENT|" in text:
                 known = metadata.setdefault("attachments", [])
-                known += _attachments(text)[: ATTACHMENTS - len(known)]
+                known += _attachments(text, ATTACHMENTS - len(known))
         else:
             outcome = _OUTCOME_ELEMENTS[name]
             if outcome == "skipped" and attributes.get("type") == "pytest.xfail":
@@ -390,7 +438,11 @@ class Events:
             if not text or outcome == "xpassed":
                 return
             log = _TRACEBACK
-        details.logs.setdefault(log, []).append(text)
+        details.add_log(log, text)
+
+
+def _size(attributes: dict[str, str]) -> int:
+    return sum(map(len, attributes.values()))
 
 
 def _failure_text(attributes: dict[str, str], text: str) -> str:
@@ -400,5 +452,7 @@ def _failure_text(attributes: dict[str, str], text: str) -> str:
     return ": ".join(filter(None, (attributes.get("type"), attributes.get("message"))))
 
 
-def _attachments(text: str) -> list[str]:
-    return _ATTACHMENT.findall(text) if "[[ATTACHMENT|" in text else []
+def _attachments(text: str, most: int) -> list[str]:
+    if "[[ATTACHMENT|" not in text:
+        return []
+    return [found.group(1) for found in itertools.islice(_ATTACHMENT.finditer(text), most)]
