@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 import time
-import tracemalloc
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from ibutsu_server.reports import Limits, ReportError, read_report
+from ibutsu_server.reports import Limits
 
 RUN = "0f7a1c1e-5a7b-4a0e-8d55-0d7b7f1f2a01"
 FIRST = "1c5a2b3c-4d5e-4f60-8172-8394a5b6c7d8"
@@ -21,50 +18,6 @@ MIB = 1 << 20
 
 # A sixteenth of the defaults, so that the tests are quick.
 LOW = Limits(xml_tag=MIB // 4, xml_text=2 * MIB, metadata_size=MIB, json_size=MIB // 4, json_values=16_000)
-
-
-class Stream(io.RawIOBase):
-    """An upload that is made while it is read, from its beginning at each rewind."""
-
-    def __init__(self, make: Callable[[], Iterable[bytes]]) -> None:
-        self._make = make
-        self._parts: Iterator[bytes] = iter(())
-        self._rest = b""
-        self.given = 0
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        assert (offset, whence) == (0, 0)
-        self._parts, self._rest = iter(self._make()), b""
-        return 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        assert size is not None
-        assert 0 <= size <= 4 * MIB
-        while not self._rest:
-            part = next(self._parts, None)
-            if part is None:
-                return b""
-            self._rest = part
-        data, self._rest = self._rest[:size], self._rest[size:]
-        self.given += len(data)
-        return data
-
-
-def peak(make: Callable[[], Iterable[bytes]], limits: Limits = LOW) -> tuple[int, str]:
-    """The most bytes that were held while the upload was read, and the refusal, if it was one."""
-    upload: Any = Stream(make)
-    reason = ""
-    tracemalloc.start()
-    try:
-        for record in read_report(upload, filename="a", run_id=uuid.UUID(int=1), limits=limits):
-            for _ in getattr(record, "chunks", ()):
-                pass
-    except ReportError as error:
-        reason = error.reason
-    finally:
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    return most, reason
 
 
 def xml(*parts: bytes | tuple[bytes, int]) -> Callable[[], Iterator[bytes]]:
@@ -102,8 +55,8 @@ WIDE = "😀".encode()
         xml(b"<system-out>", (b"[[ATTACHMENT|", 100_000), b"</system-out></testsuite>"),
     ],
 )
-def test_texts_take_a_small_multiple_of_their_limit(make: Any) -> None:
-    assert peak(make)[0] < 4 * LOW.xml_text
+def test_texts_take_a_small_multiple_of_their_limit(make: Any, peak: Any) -> None:
+    assert peak(make, LOW)[2] < 4 * LOW.xml_text
 
 
 def numbered(pattern: bytes, count: int) -> bytes:
@@ -127,8 +80,8 @@ def numbered(pattern: bytes, count: int) -> bytes:
         (xml(numbered(b"<property name='%d' value=''/>", 5_000), (b"<testcase/>", 5_000)), "too many for so many"),
     ],
 )
-def test_what_is_kept_of_xml_is_bounded(make: Any, words: str) -> None:
-    most, reason = peak(make)
+def test_what_is_kept_of_xml_is_bounded(make: Any, words: str, peak: Any) -> None:
+    reason, _, most = peak(make, LOW)
     assert words in reason
     # The names and the copies of properties have bounds of their own, which are not lowered here.
     assert most < (100 * MIB if "names" in words or "too many" in words else 12 * MIB)
@@ -149,10 +102,10 @@ def archive_of(text: bytes, tar: Any) -> Callable[[], Iterable[bytes]]:
 
 @pytest.mark.parametrize("item", ["[]", "{}", '{"a":0}', "[[],[]]", "0", "0.5", '"é"', "[" * 150 + "]" * 150])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_json_of_very_many_values_is_refused_before_it_is_parsed(item: str, encoding: str, tar: Any) -> None:
+def test_json_of_very_many_values_is_refused_before_it_is_parsed(item: str, encoding: str, tar: Any, peak: Any) -> None:
     count = LOW.json_size // len(item.encode(encoding)) - 50
     text = f'{{"test_id": "t", "result": "passed", "metadata": {{"a": [{",".join([item] * count)}]}}}}'.encode(encoding)
-    most, reason = peak(archive_of(text[: LOW.json_size], tar))
+    reason, _, most = peak(archive_of(text[: LOW.json_size], tar), LOW)
     assert "more than 16,000 values" in reason
     assert most < 3 * MIB
 
@@ -163,9 +116,9 @@ def test_commas_and_brackets_in_strings_are_no_values(tar: Any, as_json: Any, re
     assert read(data, limits=LOW).one("t").metadata["a"] == text
 
 
-def test_wide_text_in_json_takes_a_small_multiple_of_its_size(tar: Any) -> None:
+def test_wide_text_in_json_takes_a_small_multiple_of_its_size(tar: Any, peak: Any) -> None:
     text = b'{"test_id": "' + WIDE + b"x" * 250_000 + b'\\u0000", "result": "passed"}'
-    assert peak(archive_of(text, tar))[0] < 16 * LOW.json_size
+    assert peak(archive_of(text, tar), LOW)[2] < 16 * LOW.json_size
 
 
 def test_an_attachment_mark_without_an_end_costs_no_quadratic_time(read: Any) -> None:
@@ -185,12 +138,12 @@ def test_the_names_of_attachments_are_bounded(read: Any) -> None:
     }
 
 
-def test_a_gzip_of_tiny_members_costs_no_quadratic_time() -> None:
+def test_a_gzip_of_tiny_members_costs_no_quadratic_time(peak: Any) -> None:
     byte = gzip.compress(b"x", 1, mtime=0)
 
     def spent(count: int) -> float:
         start = time.process_time()
-        reason = peak(lambda: [gzip.compress(b'<testsuite name="'), byte * count])[1]
+        reason = peak(lambda: [gzip.compress(b'<testsuite name="'), byte * count])[0]
         assert "before it is complete" in reason
         return time.process_time() - start
 

@@ -110,3 +110,46 @@ def test_a_refusal_shows_nothing_unprintable(odd: str, refuse: Any) -> None:
     with pytest.raises(ReportError) as caught:
         read_report(io.BytesIO(b""), filename=f"a{odd}.xml", run_id=uuid.UUID(int=1))
     assert str(caught.value) == "a\ufffd.xml: the file is empty."
+
+
+@pytest.mark.parametrize(
+    "codec",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-7", "cp037", "cp1026"],
+)
+@pytest.mark.parametrize(
+    "declared", [None, "utf-8", "utf-16", "UTF-7", "cp037", "ebcdic-cp-us", "UCS-4", "unicode_escape"]
+)
+def test_no_encoding_hides_an_entity(codec: str, declared: str | None, refuse: Any) -> None:
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    text = f'{head}<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite><testcase name="&x;"/></testsuite>'
+    refuse(text.encode(codec))
+
+
+def test_an_entity_that_is_written_in_utf_7_is_refused(refuse: Any) -> None:
+    head = b'<?xml version="1.0" encoding="utf-7"?>'
+    text = "<!DOCTYPE t [<!ENTITY x 'y'>]><testsuite/>".encode("utf-7")
+    assert "refused" in refuse(head + text.replace(b"<", b"+ADw-")).reason
+
+
+@pytest.mark.parametrize(
+    "subset",
+    [
+        "<!ENTITY % a 'x'>",
+        "<!ENTITY % a SYSTEM 'file:///etc/passwd'> %a;",
+        "<!ENTITY a PUBLIC 'x' 'http://127.0.0.1:9/'>",
+        "<!ENTITY a SYSTEM 'x' NDATA n>",
+        "<!NOTATION n SYSTEM 'x'>",
+        "<!ELEMENT testsuite ANY>",
+        "<?x y?>",
+        "",
+    ],
+)
+def test_a_document_type_with_anything_inside_is_refused(subset: str, refuse: Any) -> None:
+    assert "declarations of its own" in refuse(f"<!DOCTYPE t [{subset}]><testsuite/>".encode()).reason
+
+
+@pytest.mark.parametrize("kind", ["SYSTEM 'file:///etc/passwd'", "PUBLIC 'x' 'http://127.0.0.1:9/'"])
+def test_an_entity_of_an_external_document_type_is_never_looked_up(kind: str, read: Any, refuse: Any) -> None:
+    start = f"<!DOCTYPE testsuite {kind}><testsuite>"
+    assert "entity" in refuse(f"{start}&a;</testsuite>".encode()).reason
+    assert read(f'{start}<testcase name="t&a;"/></testsuite>'.encode()).one("t")
