@@ -173,6 +173,18 @@ def test_json_of_too_many_bytes(tar: Any, refuse: Any) -> None:
     assert "larger than 4,096 bytes" in refuse(data, limits=Limits(json_size=4096)).reason
 
 
+def test_folders_that_wait_for_their_result_are_bounded(tar: Any, refuse: Any) -> None:
+    data = tar([(f"{RUN}/{uuid.UUID(int=number)}/a.log", b"") for number in range(10_002)])
+    assert "more than 10,000 folders" in refuse(data).reason
+
+
+def test_notes_of_results_that_were_not_written_are_bounded(tar: Any, as_json: Any, read: Any) -> None:
+    text = as_json(error="serialization_failed")
+    run = read(tar([(f"{RUN}/{uuid.UUID(int=number)}/result.json", text) for number in range(25)])).run
+    assert len(run.notes) == 21
+    assert run.notes[-1] == "5 more results were not written and count as errors."
+
+
 def test_folders_must_be_named_for_ids(tar: Any, result: Any, refuse: Any) -> None:
     assert "UUID of a run" in refuse(tar([(f"my-run/{FIRST}/result.json", result())])).reason
     assert "UUID of a result" in refuse(tar([(f"{RUN}/my-test/result.json", result())])).reason
