@@ -82,7 +82,7 @@ def test_a_long_tag_is_read_in_growing_pieces() -> None:
             self.reads += 1
             return super().read(size)
 
-    upload = Counted(b'<testsuite name="' + b"x" * 4_000_000 + b'"/>')
+    upload = Counted(b'<testsuite name="' + b"x" * 3_000_000 + b'"/>')
     list(read_report(upload, filename="a.xml", run_id=uuid.UUID(int=1)))
     assert upload.reads < 30
 

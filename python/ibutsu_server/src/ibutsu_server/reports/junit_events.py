@@ -399,7 +399,7 @@ class Events:
                 f"Outside any test case, line {self._parser.CurrentLineNumber} has <{name}>; "
                 f"its text is the run's {_TRACEBACK}."
             )
-        if not text.strip():
+        if _is_blank(text):
             return
         run = self.run
         run.attachments += _attachments(text, ATTACHMENTS - len(run.attachments))
@@ -413,7 +413,7 @@ class Events:
             details.add_log(_RERUNS, title, "\n", text)
             return
         if name in _LOGS:
-            if not text.strip():
+            if _is_blank(text):
                 return
             log = _LOGS[name]
             if "[[ATTACHMENT|" in text:
@@ -445,9 +445,13 @@ def _size(attributes: dict[str, str]) -> int:
     return sum(map(len, attributes.values()))
 
 
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()  # without a copy, as strip() makes of a long text
+
+
 def _failure_text(attributes: dict[str, str], text: str) -> str:
     """A failure's text, exactly; where it has none, its type and message."""
-    if text.strip():
+    if not _is_blank(text):
         return text
     return ": ".join(filter(None, (attributes.get("type"), attributes.get("message"))))
 

@@ -21,7 +21,7 @@ class Limits:
     ratio_free: int = 64 * MIB
     path_length: int = 4096  # characters
     xml_depth: int = 1000  # elements in elements
-    xml_tag: int = 4 * MIB  # one tag with its attributes
+    xml_tag: int = 3 * MIB  # one tag with its attributes
     xml_text: int = 32 * MIB  # the texts of one test case, or of a suite, as held in memory
     xml_names: int = 50_000  # different names of elements and attributes in one file
     json_size: int = 4 * MIB  # a run.json or result.json
