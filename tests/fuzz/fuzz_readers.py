@@ -5,8 +5,8 @@
     .fuzz/bin/python tests/fuzz/fuzz_readers.py .fuzz/corpus -max_total_time=3600
 
 The corpus is made on the first run, from the reports of the tests. Options are libFuzzer's. What it finds is written to
-`crash-…`; `.fuzz/bin/python tests/fuzz/fuzz_readers.py crash-…` runs that again. A find becomes a test of its own in
-`tests/server/reports/`.
+`.fuzz/crash-…`; `.fuzz/bin/python tests/fuzz/fuzz_readers.py .fuzz/crash-…` runs that again. A find becomes a test of
+its own in `tests/server/reports/`.
 
 An input's first byte says what the rest is (`SHAPES`): bytes as they are, or a recipe for XML, for the members of a
 tar or zip, or for the JSON of an archive, so that most inputs get past checksums and the outermost element. The second
@@ -437,12 +437,13 @@ ENCODINGS = (
         "shift_jis",
         "gb18030",
     ),
-    *("utf-7", "cp037", "cp500", "koi8-r", "big5", "euc_jp", "hz", "iso2022_jp", "utf-8-sig", "ascii", "punycode"),
+    *("utf-7", "cp037", "cp500", "koi8-r", "big5", "euc_jp", "hz", "iso2022_jp", "utf-8-sig", "ascii"),
 )
 
 
 def xml_encoded(recipe: Recipe) -> bytes:
-    declared, real = recipe.one((*ENCODINGS, "unicode_escape", "rot13", "idna", "none", "mbcs")), recipe.one(ENCODINGS)
+    declared = recipe.one((*ENCODINGS, "unicode_escape", "rot13", "idna", "punycode", "none", "mbcs"))
+    real = recipe.one(ENCODINGS)
     head = f'<?xml version="1.0" encoding="{declared}"?>' if recipe.byte() % 4 else ""
     text = recipe.one(("", "", "\n", "\ufeff")) + head + xml_of(recipe)
     return text.encode(real, "replace")
@@ -608,7 +609,7 @@ def main() -> None:
         words = corpus.with_suffix(".words")
         lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in WORDS)
         words.write_text("".join(f'"{line}"\n' for line in lines), "ascii")
-        options.append(f"-dict={words}")
+        options += [f"-dict={words}", f"-artifact_prefix={corpus.parent}/"]
     atheris.Setup([sys.argv[0], *options, *sys.argv[1:]], one_input)
     atheris.Fuzz()
 
