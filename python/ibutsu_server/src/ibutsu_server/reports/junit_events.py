@@ -61,6 +61,8 @@ class Texts:
 
 def encoded(texts: list[str]) -> Iterable[bytes]:
     """The bytes of `texts` together. Long ones are not joined: one wide character would widen them all."""
+    if len(texts) == 1 and len(texts[0]) <= ENCODED_PIECE:
+        return (texts[0].encode(),)
     return ("".join(texts).encode(),) if sum(map(len, texts)) <= ENCODED_PIECE else Texts(texts)
 
 
@@ -355,7 +357,9 @@ class Events:
         self._parser.CharacterDataHandler = None
         text = "".join(parts)
         del parts
-        size, self._parts_size = self._parts_size + sum(value.__sizeof__() for value in attributes.values()), 0
+        size, self._parts_size = self._parts_size, 0
+        for value in attributes.values():
+            size += value.__sizeof__()
         assert name is not None  # noqa: S101
         if name == "property":
             self._property(attributes, text)
