@@ -93,3 +93,9 @@ def wait_for(condition: Callable[[], object], log: Path | None = None, *, second
         if time.monotonic() > deadline:
             raise AssertionError(log.read_text() if log else "the condition never held")
         time.sleep(0.05)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait for a condition; see `wait_for`."""
+    return wait_for

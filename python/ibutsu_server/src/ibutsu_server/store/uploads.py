@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 import uuid
 from collections.abc import Callable, Container
 from typing import Any
@@ -23,6 +24,9 @@ UNSENT_AFTER = "2 minutes"
 LOST_AFTER = "30 seconds"
 """How long ago an import whose message is nowhere was sent, or one that nobody works on was begun, at least, before it
 is sent again."""
+
+PATIENCE = 5.0
+"""Seconds to wait for an import's lock: PostgreSQL finds out in about one that the worker that held it is gone."""
 
 
 class UploadWriter(io.RawIOBase):
@@ -138,8 +142,19 @@ def claim(session: Session, import_id: uuid.UUID, *, retries: int) -> Import | N
 
     None where there is nothing to do: it has ended, or another worker is at it. `retries` is how often the message
     was sent again by a worker that met a transient failure. An import that still counts as running, without such a
-    retry, lost its worker.
+    retry, lost its worker. That worker's lock may outlive it for a moment, and the message that tells of its end would
+    be gone for nothing, so the lock is waited for.
     """
+    deadline = time.monotonic() + PATIENCE
+    while (row := _begin(session, import_id, retries)) is None and time.monotonic() < deadline:
+        if not session.scalar(sa.select(Import.status.in_(UNFINISHED)).where(Import.id == import_id)):
+            break
+        session.rollback()
+        time.sleep(0.2)
+    return row
+
+
+def _begin(session: Session, import_id: uuid.UUID, retries: int) -> Import | None:
     lost = sa.case((sa.and_(Import.status == "running", Import.retries >= retries), 1), else_=0)
     row = session.execute(
         sa.update(Import)

@@ -1,0 +1,162 @@
+"""Workers that are lost, databases that go away and messages that come twice, each at an import that stands still."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from celery import Celery
+from sqlalchemy.orm import Session
+
+from ibutsu_core.celery_utils import create_broker_celery_app
+from ibutsu_core.settings import CelerySettings, DatabaseSettings
+from ibutsu_server.store.models import Import, Result, Run, UploadChunk
+
+Store = Callable[..., uuid.UUID]
+StartWorker = Callable[..., AbstractContextManager[Path]]
+Until = Callable[..., None]
+
+TASK = "ibutsu_server.tasks.importers.import_results"
+
+
+def report(tests: int, *, failing: bool = False) -> bytes:
+    """Make a report of so many tests; when it is `failing`, one more has a traceback, which becomes an artifact."""
+    cases = "".join(f'<testcase classname="m" name="test_{n}" time="0.01"/>' for n in range(tests))
+    failed = '<testcase classname="m" name="test_bad"><failure message="no">trace</failure></testcase>'
+    return f"<testsuite name='s'>{cases}{failed if failing else ''}</testsuite>".encode()
+
+
+class Scene:
+    """What happens to imports, and how to make them stand still."""
+
+    def __init__(self, session: Session, celery: Celery, superuser: Any) -> None:
+        self._session = session
+        self._celery = celery
+        self._superuser = superuser
+
+    def send(self, import_id: uuid.UUID, task_id: uuid.UUID | None = None) -> Any:
+        """Send the import's task, as the API does or with another id."""
+        return self._celery.send_task(TASK, (str(import_id),), task_id=str(task_id or import_id))
+
+    def read(self, import_id: uuid.UUID) -> Import:
+        """Read the import anew."""
+        self._session.rollback()
+        return self._session.get_one(Import, import_id, populate_existing=True)
+
+    def stored(self) -> dict[uuid.UUID, int]:
+        """Return the runs, and how many results each has."""
+        self._session.rollback()
+        query = sa.select(Run.id, sa.func.count(Result.id)).outerjoin(Result, Result.run_id == Run.id).group_by(Run.id)
+        return {row[0]: row[1] for row in self._session.execute(query)}
+
+    def upload(self, import_id: uuid.UUID) -> bytes:
+        """Return the bytes of the upload that are still there."""
+        query = sa.select(UploadChunk.data).where(UploadChunk.import_id == import_id).order_by(UploadChunk.position)
+        return b"".join(self._session.scalars(query))
+
+    @contextlib.contextmanager
+    def standstill(self) -> Iterator[None]:
+        """While the block runs, imports stop once they have stored their results, before their artifacts."""
+        with self._superuser.cursor() as cursor:
+            cursor.execute("LOCK TABLE artifacts IN EXCLUSIVE MODE")
+            try:
+                yield
+            finally:
+                self._superuser.rollback()
+
+    def standing(self) -> list[int]:
+        """Return PostgreSQL's processes for the imports that stand still."""
+        self._session.rollback()
+        query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return list(self._session.scalars(sa.text(query)))
+
+    def end(self, pid: int) -> None:
+        """End such a process, as an administrator may."""
+        self._session.execute(sa.select(sa.func.pg_terminate_backend(pid)))
+
+
+@pytest.fixture
+def scene(session: Session, database: DatabaseSettings, broker_url: str) -> Iterator[Scene]:
+    """The test's database and broker, seen by an administrator."""
+    connection = psycopg2.connect(
+        host=database.host, port=database.port, user=database.user, password=database.password, dbname=database.database
+    )
+    settings = CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    yield Scene(session, create_broker_celery_app("tests", settings=settings), connection)
+    connection.close()
+
+
+def worker() -> psutil.Process:
+    """Return the one worker that runs."""
+    (found,) = [one for one in psutil.Process().children() if "ibutsu_server:worker_app" in one.cmdline()]
+    return found
+
+
+def test_a_report_that_kills_its_workers_ends_as_an_error_and_the_queue_goes_on(
+    store_upload: Store, start_worker: StartWorker, scene: Scene, until: Until
+) -> None:
+    content = report(20_000, failing=True)
+    deadly, behind = store_upload(content, "deadly.xml"), store_upload(report(3), "behind.xml")
+    with start_worker(IBUTSU_IMPORT_ATTEMPTS="3") as log, scene.standstill():
+        scene.send(deadly)
+        outcome = scene.send(behind)
+        for attempt in (1, 2, 3):
+            until(lambda attempt=attempt: scene.read(deadly).attempts == attempt and scene.standing(), log)
+            assert (scene.read(deadly).status, scene.read(deadly).lost) == ("running", attempt - 1)
+            (child,) = worker().children()
+            child.kill()
+        until(lambda: scene.read(deadly).status == "error", log)
+        assert outcome.get(timeout=60)["imported"]
+    ended = scene.read(deadly)
+    assert (ended.lost, ended.attempts, ended.run_id) == (3, 4, None)
+    assert ended.error is not None
+    assert ended.error.startswith("deadly.xml: 3 workers were lost while they imported it")
+    assert scene.stored() == {uuid.uuid5(behind, "run"): 3}
+    assert scene.upload(deadly) == content, "a retry by hand needs them"
+
+
+def test_an_import_whose_database_went_away_is_tried_again_and_says_so_meanwhile(
+    store_upload: Store, start_worker: StartWorker, scene: Scene, until: Until
+) -> None:
+    import_id = store_upload(report(5, failing=True))
+    with start_worker() as log:
+        with scene.standstill():
+            outcome = scene.send(import_id)
+            until(scene.standing, log)
+            assert (scene.read(import_id).status, scene.read(import_id).error) == ("running", None)
+            (pid,) = scene.standing()
+            scene.end(pid)
+            until(lambda: scene.read(import_id).error, log)
+            until(lambda: scene.read(import_id).attempts == 2, log)
+            meanwhile = scene.read(import_id).error
+        assert outcome.get(timeout=60)["imported"]
+    assert meanwhile is not None
+    assert meanwhile.startswith("The database was away or busy (")
+    done = scene.read(import_id)
+    assert (done.status, done.attempts, done.lost, done.retries, done.error) == ("done", 2, 0, 1, None)
+    assert scene.stored() == {uuid.uuid5(import_id, "run"): 6}
+
+
+def test_a_message_that_comes_again_while_its_import_runs_changes_nothing(
+    store_upload: Store, start_worker: StartWorker, scene: Scene, until: Until
+) -> None:
+    import_id = store_upload(report(5, failing=True))
+    with start_worker(CELERY_WORKER_CONCURRENCY="2") as log:
+        with scene.standstill():
+            outcome = scene.send(import_id)
+            until(scene.standing, log)
+            began = scene.read(import_id).started
+            assert scene.send(import_id, uuid.uuid4()).get(timeout=60)["imported"] is False
+            running = scene.read(import_id)
+            assert (running.status, running.attempts, running.lost, running.started) == ("running", 1, 0, began)
+        assert outcome.get(timeout=60)["imported"]
+    assert (scene.read(import_id).status, scene.read(import_id).attempts) == ("done", 1)
+    assert scene.stored() == {uuid.uuid5(import_id, "run"): 6}
