@@ -26,7 +26,7 @@ from ibutsu_server.store.models import Import, Project, User
 logger = get_task_logger(__name__)
 
 MAX_ATTEMPTS = 30
-"""Times that workers begin with an import before it is given up, whatever the reason."""
+"""Times that workers begin with an import before it is given up; those that were lost have a limit of their own."""
 
 PROGRESS_INTERVAL = 0.5
 """Seconds between two reports of progress."""
@@ -102,9 +102,9 @@ def _refuse_endless(row: Import) -> None:
             f"{row.filename}: {row.lost} workers were lost while they imported it (killed, or out of memory), "
             f"so it is not tried again. `ibutsu imports retry {row.id}` does."
         )
-    if row.attempts > MAX_ATTEMPTS:
+    if row.attempts - row.lost > MAX_ATTEMPTS:
         raise RefusedError(
-            f"{row.filename}: its import was begun {MAX_ATTEMPTS} times and never ended. "
+            f"{row.filename}: its import was begun {row.attempts - 1} times and never ended. "
             f"The last attempt failed so: {row.error or 'no reason is known'}"
         )
 
