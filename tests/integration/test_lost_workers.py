@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from ibutsu_core.celery_utils import create_broker_celery_app
 from ibutsu_core.settings import CelerySettings, DatabaseSettings
+from ibutsu_server.embedded import files, processes, redis
 from ibutsu_server.store.models import Import, Result, Run, UploadChunk
 
 Store = Callable[..., uuid.UUID]
@@ -94,6 +97,23 @@ def scene(session: Session, database: DatabaseSettings, broker_url: str) -> Iter
     connection.close()
 
 
+class Killed:
+    """A process that is killed to end it, and started by `launch`."""
+
+    def __init__(self, launch: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._launch = launch
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again or for the first time."""
+        self._process = self._launch()
+
+    def close(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+
+
 def worker() -> psutil.Process:
     """Return the one worker that runs."""
     (found,) = [one for one in psutil.Process().children() if "ibutsu_server:worker_app" in one.cmdline()]
@@ -160,3 +180,32 @@ def test_a_message_that_comes_again_while_its_import_runs_changes_nothing(
         assert outcome.get(timeout=60)["imported"]
     assert (scene.read(import_id).status, scene.read(import_id).attempts) == ("done", 1)
     assert scene.stored() == {uuid.uuid5(import_id, "run"): 6}
+
+
+def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connection(
+    server_directory: Path, start_worker: StartWorker, until: Until
+) -> None:
+    directory = files.private_directory(server_directory / f"redis-{uuid.uuid4().hex[:6]}")
+    store = redis.prepare(directory)
+
+    def start() -> subprocess.Popen[bytes]:
+        process = processes.spawn(store.program, output=output)
+        processes.wait_until(lambda: redis.refusal(store.url), process, "Redis", seconds=60, log=directory / "log")
+        return process
+
+    def repairs() -> set[str]:
+        return set(re.findall(r"sync_aborted_runs\[(\S+)\] received", log.read_text()))
+
+    with (
+        (directory / "log").open("ab") as output,
+        contextlib.closing(Killed(start)) as broker,
+        start_worker(CELERY_BROKER_URL=store.url, CELERY_RESULT_BACKEND=store.url) as log,
+    ):
+        # The worker has that message in its hands until its time comes, and cannot give it back to a broker that died.
+        until(lambda: len(repairs()) == 1, log)
+        before = worker()
+        broker.close()
+        until(lambda: "Cannot connect to redis" in log.read_text(), log)
+        broker.start()
+        until(lambda: len(repairs()) == 2, log)
+        assert worker() == before

@@ -80,9 +80,9 @@ def numbered(pattern: bytes, count: int) -> bytes:
                     b"<testsuite>"
                     + b"<testcase/>" * 100_000
                     + b"<property name='%d' value='" % number
-                    + b"v" * 500_000
+                    + b"v" * 200_000
                     + b"'/></testsuite>"
-                    for number in range(3)
+                    for number in range(7)
                 )
             ),
             "the properties of the run",

@@ -20,7 +20,6 @@ CHUNK_SIZE = 512 * 1024
 
 UNFINISHED = ("pending", "running")
 
-UNSENT_AFTER = "2 minutes"
 LOST_AFTER = "30 seconds"
 """How long ago an import whose message is nowhere was sent, or one that nobody works on was begun, at least, before it
 is sent again."""
@@ -177,10 +176,9 @@ def lock(session: Session, import_id: uuid.UUID) -> bool:
     return bool(session.scalar(sa.select(_lockable(import_id))))
 
 
-def failed_once(session: Session, import_id: uuid.UUID, sentence: str, *, delay: float) -> None:
-    """Note why an attempt failed that is to be repeated in `delay` seconds, in a transaction of its own."""
-    again = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, delay)
-    values = {"status": "pending", "sent": again, "error": _holdable(sentence)}
+def failed_once(session: Session, import_id: uuid.UUID, sentence: str) -> None:
+    """Note why an attempt failed that is to be repeated, in a transaction of its own."""
+    values = {"status": "pending", "error": _holdable(sentence)}
     session.execute(sa.update(Import).where(Import.id == import_id, Import.status == "running").values(values))
     session.commit()
 
@@ -235,27 +233,23 @@ def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
     session.commit()
 
 
-def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> list[uuid.UUID]:
+def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> list[tuple[uuid.UUID, int]]:
     """Return the imports that nobody works on and that no message will start, and keep their locks.
 
     A working import holds its lock, so a lock that can be had says that its worker is gone. `waiting` gives the
     imports whose message is on the queue; it is asked after the database, so that what was sent meanwhile is there.
+    With each comes the count of retries that its message is to go on from: one that waits for its retry is among
+    them, since nothing tells whether the worker that holds the message still lives, and a message too many is harmless.
     """
-    now = sa.func.now()
-    query = sa.select(Import.id, Import.status).where(
-        sa.or_(
-            sa.and_(
-                Import.status == "pending",
-                sa.func.coalesce(Import.sent, Import.created) < now - _interval(UNSENT_AFTER),
-            ),
-            sa.and_(Import.status == "running", Import.started < now - _interval(LOST_AFTER)),
-        )
+    since = sa.case((Import.status == "running", Import.started), else_=sa.func.coalesce(Import.sent, Import.created))
+    query = sa.select(Import.id, Import.status, Import.retries).where(
+        Import.status.in_(UNFINISHED), since < sa.func.now() - sa.cast(LOST_AFTER, sa.Interval)
     )
     candidates = list(session.execute(query))
-    queued = waiting() if any(status == "pending" for _, status in candidates) else ()
+    queued = waiting() if any(status == "pending" for _, status, _ in candidates) else ()
     return [
-        import_id
-        for import_id, status in candidates
+        (import_id, retries)
+        for import_id, status, retries in candidates
         if not (status == "pending" and import_id in queued) and lock(session, import_id)
     ]
 
@@ -263,10 +257,6 @@ def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> 
 def mark_sent(session: Session, import_id: uuid.UUID) -> None:
     """Note that the import's message is on the broker. Does not commit."""
     session.execute(sa.update(Import).where(Import.id == import_id).values(sent=sa.func.now()))
-
-
-def _interval(text: str) -> sa.ColumnElement[Any]:
-    return sa.cast(text, sa.Interval)
 
 
 def _lockable(import_id: uuid.UUID) -> sa.ColumnElement[bool]:

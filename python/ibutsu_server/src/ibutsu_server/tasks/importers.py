@@ -46,7 +46,6 @@ class ImportTask(IbutsuTask):
                 session(),
                 uuid.UUID(str(self.request.id if not self.request.args else self.request.args[0])),
                 reason,
-                delay=delay,
             )
         except Exception as failure:  # noqa: BLE001 - the retry matters more than its note
             logger.warning("import %s: its retry could not be noted: %s", self.request.id, type(failure).__name__)
