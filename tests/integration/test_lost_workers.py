@@ -22,6 +22,7 @@ from ibutsu_core.celery_utils import create_broker_celery_app
 from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.embedded import files, processes, redis
 from ibutsu_server.store.models import Import, Result, Run, UploadChunk
+from ibutsu_server.tasks.importers import MAX_ATTEMPTS
 
 Store = Callable[..., uuid.UUID]
 StartWorker = Callable[..., AbstractContextManager[Path]]
@@ -180,6 +181,24 @@ def test_a_message_that_comes_again_while_its_import_runs_changes_nothing(
         assert outcome.get(timeout=60)["imported"]
     assert (scene.read(import_id).status, scene.read(import_id).attempts) == ("done", 1)
     assert scene.stored() == {uuid.uuid5(import_id, "run"): 6}
+
+
+def test_an_import_that_fails_without_end_is_given_up_and_lost_workers_do_not_count_for_that(
+    session: Session, store_upload: Store, start_worker: StartWorker, scene: Scene
+) -> None:
+    begun = {store_upload(report(3), f"{lost}.xml"): lost for lost in (0, 1)}
+    for import_id, lost in begun.items():
+        values = {"attempts": MAX_ATTEMPTS, "lost": lost, "retries": 1, "error": "The database was away."}
+        session.execute(sa.update(Import).where(Import.id == import_id).values(**values))
+    session.commit()
+    with start_worker():
+        for import_id in begun:
+            scene.send(import_id).get(timeout=60, propagate=False)
+    endless, lucky = (scene.read(import_id) for import_id in begun)
+    assert (endless.status, lucky.status) == ("error", "done")
+    assert endless.error == (
+        "0.xml: its import was begun 30 times and never ended. The last attempt failed so: The database was away."
+    )
 
 
 def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connection(
