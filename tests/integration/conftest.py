@@ -32,6 +32,15 @@ def session(database: DatabaseSettings) -> Iterator[Session]:
 
 
 @pytest.fixture
+def other(database: DatabaseSettings) -> Iterator[Session]:
+    """The session of somebody else."""
+    engine = create_engine(database, application="other")
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
 def store_upload(session: Session) -> Callable[..., uuid.UUID]:
     """Store bytes as an upload to the local project; returns the import's id."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -13,9 +13,8 @@ from redis import Redis
 from sqlalchemy.orm import Session
 
 from ibutsu_core.celery_utils import create_broker_celery_app
-from ibutsu_core.settings import CelerySettings, DatabaseSettings
+from ibutsu_core.settings import CelerySettings
 from ibutsu_server.store import uploads
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Import
 from ibutsu_server.tasks import waiting as queue
 from ibutsu_server.tasks.waiting import waiting
@@ -31,15 +30,6 @@ Add = Callable[..., uuid.UUID]
 def celery(broker_url: str) -> Celery:
     """What tasks are sent with; no worker takes them."""
     return create_broker_celery_app("tests", settings=CelerySettings(broker_url=broker_url, result_backend=broker_url))
-
-
-@pytest.fixture
-def other(database: DatabaseSettings) -> Iterator[Session]:
-    """The session of somebody else."""
-    engine = create_engine(database, application="other")
-    with Session(engine) as session:
-        yield session
-    engine.dispose()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 from ibutsu_core.celery_utils import create_broker_celery_app
 from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.embedded import files, processes, redis
+from ibutsu_server.store import uploads
 from ibutsu_server.store.models import Import, Result, Run, UploadChunk
 from ibutsu_server.tasks.importers import MAX_ATTEMPTS
 
@@ -142,6 +144,20 @@ def test_a_report_that_kills_its_workers_ends_as_an_error_and_the_queue_goes_on(
     assert ended.error.startswith("deadly.xml: 3 workers were lost while they imported it")
     assert scene.stored() == {uuid.uuid5(behind, "run"): 3}
     assert scene.upload(deadly) == content, "a retry by hand needs them"
+
+
+def test_a_lock_that_outlives_its_worker_for_a_moment_is_waited_for(
+    session: Session, other: Session, store_upload: Store
+) -> None:
+    import_id = store_upload(report(3))
+    assert uploads.claim(other, import_id, retries=0)
+    assert uploads.lock(other, import_id)
+    late = threading.Timer(1, other.rollback)
+    late.start()
+    row = uploads.claim(session, import_id, retries=0)
+    late.join()
+    assert row is not None
+    assert (row.attempts, row.lost) == (2, 1)
 
 
 def test_an_import_whose_database_went_away_is_tried_again_and_says_so_meanwhile(
