@@ -236,7 +236,7 @@ def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connect
         contextlib.closing(Killed(start)) as broker,
         start_worker(CELERY_BROKER_URL=store.url, CELERY_RESULT_BACKEND=store.url) as log,
     ):
-        # The worker has that message in its hands until its time comes, and cannot give it back to a broker that died.
+        # The worker has the repair in its hands until its time comes, and cannot give it back to a broker that died.
         until(lambda: len(repairs()) == 1, log)
         before = worker()
         broker.close()

@@ -14,8 +14,20 @@ class SteadyConsumer(Consumer):
 
     Celery closes the lost connection, and with it Kombu gives messages back to a Redis that is not there. What that
     raises depends on how far the connection was taken apart; Celery ignores some of it, and ends with the rest. What
-    cannot be given back is taken up by the repair.
+    cannot be given back is taken up by the repair. The same happens to a task that began before the connection was lost
+    and is acknowledged after that; its message comes again, and finds nothing to do.
     """
+
+    connection_errors: tuple[type[Exception], ...]
+
+    def update_strategies(self) -> None:
+        """Say which errors a task's acknowledgement may meet: beside the connection's, that of one taken apart."""
+        errors = self.connection_errors
+        self.connection_errors = (*errors, AttributeError)
+        try:
+            super().update_strategies()
+        finally:
+            self.connection_errors = errors
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Tidy up; the connection itself is made anew by the caller."""
