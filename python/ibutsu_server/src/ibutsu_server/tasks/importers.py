@@ -42,11 +42,8 @@ class ImportTask(IbutsuTask):
         reason = f"The database was away or busy ({type(error).__name__}); it is tried again in {delay:.0f} s."
         try:
             session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
-            uploads.failed_once(
-                session(),
-                uuid.UUID(str(self.request.id if not self.request.args else self.request.args[0])),
-                reason,
-            )
+            (file_id,) = self.request.args or (self.request.kwargs or {}).values()
+            uploads.failed_once(session(), uuid.UUID(file_id), reason)
         except Exception as failure:  # noqa: BLE001 - the retry matters more than its note
             logger.warning("import %s: its retry could not be noted: %s", self.request.id, type(failure).__name__)
 
