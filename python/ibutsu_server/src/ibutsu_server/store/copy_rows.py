@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ibutsu_core.records import ResultRecord
+from ibutsu_core.records import OUTCOMES, ResultRecord
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 END = struct.pack("!h", -1)
@@ -23,7 +23,7 @@ ARTIFACT_COLUMNS = "id, result_id, run_id, filename, upload_date, size"
 CHUNK_COLUMNS = "artifact_id, position, data"
 
 REMEMBERED = 1000
-"""Encoded values that a column keeps for the rows that repeat them."""
+"""Sources, components and environments whose fields are kept for the rows that repeat them."""
 
 _NULL = struct.pack("!i", -1)
 _UUID_LENGTH = struct.pack("!i", 16)
@@ -90,6 +90,9 @@ def chunk_row(artifact_id: uuid.UUID, position: int, data: bytes) -> bytes:
     return _chunk_head(3, 16, artifact_id.bytes, 4, position, len(data)) + data
 
 
+_OUTCOMES = {outcome: text(outcome) for outcome in OUTCOMES}
+
+
 class ResultRows:
     """Rows of RESULT_COLUMNS for the results of one run.
 
@@ -98,7 +101,7 @@ class ResultRows:
 
     def __init__(self, run_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
         self._owners = identity(run_id) + identity(project_id)
-        self._texts: dict[str | None, bytes] = {}
+        self._places: dict[tuple[str | None, ...], bytes] = {}
         self._start: dt.datetime | None = None
         self._start_field = _NULL
 
@@ -115,27 +118,31 @@ class ResultRows:
         """Return the result's row, with what the form and the run say in place of its own."""
         if start is not self._start:
             self._start, self._start_field = start, instant(start)
-        texts = self._texts
-        if len(texts) > REMEMBERED:
-            texts.clear()
+        known = self._places
+        if len(known) > REMEMBERED:
+            known.clear()
+        place = (source, component, env)
         test_id = result.test_id.encode()
+        try:
+            data = orjson.dumps(metadata)
+        except orjson.JSONEncodeError:
+            data = as_json(metadata)
         return b"".join(
             (
                 _result_head(12, 16, result.id_bytes),
                 self._owners,
                 _length(len(test_id)),
                 test_id,
-                texts.get(result.result) or self._remember(result.result),
+                _OUTCOMES[result.result],
                 self._start_field,
                 _number(8, result.duration),
-                texts.get(source) or self._remember(source),
-                texts.get(component) or self._remember(component),
-                texts.get(env) or self._remember(env),
-                jsonb(metadata),
+                known.get(place) or self._remember(place),
+                _json_head(len(data) + 1, 1),
+                data,
                 _NULL if result.params is None else jsonb(result.params),
             )
         )
 
-    def _remember(self, value: str | None) -> bytes:
-        field = self._texts[value] = text(value)
-        return field
+    def _remember(self, place: tuple[str | None, ...]) -> bytes:
+        fields = self._places[place] = b"".join(map(text, place))
+        return fields
