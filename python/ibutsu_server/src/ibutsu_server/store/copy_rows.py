@@ -33,7 +33,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _length = struct.Struct("!i").pack
 _number = struct.Struct("!id").pack
 _whole = struct.Struct("!iq").pack
-_result_head = struct.Struct("!hi16s").pack
+_artifact_head = _result_head = struct.Struct("!hi16s").pack
 _json_head = struct.Struct("!ib").pack
 _chunk_head = struct.Struct("!hi16siii").pack
 
@@ -72,22 +72,30 @@ def as_json(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-def artifact_row(  # noqa: PLR0917 - the columns
-    artifact_id: uuid.UUID,
-    result_id: uuid.UUID | None,
-    run_id: uuid.UUID | None,
-    filename: str,
-    upload_date: dt.datetime,
-    size: int,
-) -> bytes:
-    """Return one row of ARTIFACT_COLUMNS."""
-    fields = (identity(artifact_id), identity(result_id), identity(run_id), text(filename), instant(upload_date))
-    return struct.pack("!h", 6) + b"".join(fields) + _whole(8, size)
+class ArtifactRows:
+    """Rows of ARTIFACT_COLUMNS and CHUNK_COLUMNS for artifacts of one upload date. Ids are the 16 bytes of them."""
 
+    def __init__(self, upload_date: dt.datetime) -> None:
+        self._date = instant(upload_date)
+        self._names: dict[str, bytes] = {}
 
-def chunk_row(artifact_id: uuid.UUID, position: int, data: bytes) -> bytes:
-    """Return one row of CHUNK_COLUMNS."""
-    return _chunk_head(3, 16, artifact_id.bytes, 4, position, len(data)) + data
+    def row(
+        self, artifact_id: bytes, *, result_id: uuid.UUID | None, run_id: uuid.UUID | None, filename: str, size: int
+    ) -> bytes:
+        """Return the artifact's row; `size` is in bytes."""
+        names = self._names
+        if len(names) > REMEMBERED:
+            names.clear()
+        name = names.get(filename)
+        if name is None:
+            name = names[filename] = text(filename) + self._date
+        owners = identity(result_id) + identity(run_id)
+        return b"".join((_artifact_head(6, 16, artifact_id), owners, name, _whole(8, size)))
+
+    @staticmethod
+    def chunk(artifact_id: bytes, position: int, data: bytes) -> bytes:
+        """Return the row of one of its chunks."""
+        return _chunk_head(3, 16, artifact_id, 4, position, len(data)) + data
 
 
 _OUTCOMES = {outcome: text(outcome) for outcome in OUTCOMES}

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2 import errors
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
 from ibutsu_server.store import load_sql
@@ -23,10 +23,9 @@ from ibutsu_server.store.copy_rows import (
     END,
     HEADER,
     RESULT_COLUMNS,
+    ArtifactRows,
     ResultRows,
-    artifact_row,
     as_json,
-    chunk_row,
 )
 from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Project
@@ -103,6 +102,7 @@ class ReportLoader:
         self._stored_project: uuid.UUID | None = None
         self._without_project = False
         self._encoder = ResultRows(self._run.id, None)
+        self._artifact_encoder = ArtifactRows(now)
         self._results = _Rows()
         self._artifacts = _Rows()
         self._chunks = _Rows()
@@ -145,13 +145,15 @@ class ReportLoader:
 
     def add_artifact(self, artifact: ArtifactRecord) -> None:
         """Store an artifact, one chunk in memory at a time."""
-        artifact_id = uuid7()
+        artifact_id = uuid7().bytes
         size = 0
         for position, data in enumerate(rechunk(artifact.chunks)):
             size += len(data)
-            if self._chunks.add(chunk_row(artifact_id, position, data)):
+            if self._chunks.add(self._artifact_encoder.chunk(artifact_id, position, data)):
                 self._flush_chunks()
-        row = artifact_row(artifact_id, artifact.result_id, artifact.run_id, artifact.filename, self._now, size)
+        row = self._artifact_encoder.row(
+            artifact_id, result_id=artifact.result_id, run_id=artifact.run_id, filename=artifact.filename, size=size
+        )
         self.loaded.artifacts += 1
         if self._artifacts.add(row):
             self._flush_artifacts()
