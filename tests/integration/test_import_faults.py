@@ -42,7 +42,7 @@ from ibutsu_server.store.models import Import, User
 KILLS = {"child": 44, "postgres": 20, "redis": 20, "worker": 20}
 LONGEST_WAIT = 1.2
 UPLOADS = 40
-QUEUED = 3
+QUEUED = 2
 
 END_SECONDS = 240
 READY_SECONDS = 90
