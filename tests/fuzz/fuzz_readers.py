@@ -1,6 +1,6 @@
 """Fuzzing of the report readers with atheris, which wants an environment of its own; the project does not need it.
 
-    python3.11 -m venv .fuzz && .fuzz/bin/pip install atheris
+    python3.11 -m venv .fuzz && .fuzz/bin/pip install atheris uuid-utils
     export PYTHONPATH=python/ibutsu_core/src:python/ibutsu_server/src
     .fuzz/bin/python tests/fuzz/fuzz_readers.py .fuzz/corpus -max_total_time=3600
 
