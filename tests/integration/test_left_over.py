@@ -118,3 +118,15 @@ def test_all_that_waits_is_found_whatever_its_priority(
     with Redis.from_url(broker_url) as client:
         client.lpush("ibutsu", "no message at all", '{"headers": {"id": "no-uuid"}}', "[]")
     assert waiting(celery) == set(ids)
+
+
+def test_an_attempt_that_failed_does_not_disturb_the_one_that_runs(add: Add, session: Session, other: Session) -> None:
+    import_id = add("running")
+    assert uploads.lock(other, import_id)
+    uploads.failed_once(session, import_id, "The database was away.")
+    row = session.get_one(Import, import_id, populate_existing=True)
+    assert (row.status, row.error) == ("running", None)
+    other.rollback()
+    uploads.failed_once(session, import_id, "The database was away.")
+    session.refresh(row)
+    assert (row.status, row.error) == ("pending", "The database was away.")

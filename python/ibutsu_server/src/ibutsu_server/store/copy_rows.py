@@ -25,6 +25,9 @@ CHUNK_COLUMNS = "artifact_id, position, data"
 REMEMBERED = 1000
 """Sources, components and environments whose fields are kept for the rows that repeat them."""
 
+REMEMBERED_SIZE = 1024
+"""Bytes of the longest that is kept."""
+
 _NULL = struct.pack("!i", -1)
 _UUID_LENGTH = struct.pack("!i", 16)
 _EPOCH = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -131,10 +134,7 @@ class ResultRows:
             known.clear()
         place = (source, component, env)
         test_id = result.test_id.encode()
-        try:
-            data = orjson.dumps(metadata)
-        except orjson.JSONEncodeError:
-            data = as_json(metadata)
+        data = as_json(metadata)
         return b"".join(
             (
                 _result_head(12, 16, result.id_bytes),
@@ -152,5 +152,7 @@ class ResultRows:
         )
 
     def _remember(self, place: tuple[str | None, ...]) -> bytes:
-        fields = self._places[place] = b"".join(map(text, place))
+        fields = b"".join(map(text, place))
+        if len(fields) <= REMEMBERED_SIZE:
+            self._places[place] = fields
         return fields

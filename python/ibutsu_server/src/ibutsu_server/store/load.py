@@ -124,8 +124,7 @@ class ReportLoader:
     def replace_run(self, run: RunRecord) -> None:
         """Take a later and fuller account of the run."""
         if self._project is None and run.project is not None:
-            self._project = self._find_project(run.project)
-            self._refuse_foreign()
+            self._set_project(run.project)
         self._take(run)
 
     def add_result(self, result: ResultRecord) -> None:
@@ -167,9 +166,7 @@ class ReportLoader:
         self._flush_results()
         self._flush_artifacts()
         self._flush_chunks()
-        if self._project is None:
-            self._project = self._find_project(run.project)
-            self._refuse_foreign()
+        project = self._project or self._set_project(run.project)
         self.loaded.notes = run.notes
         metadata = merged(merged(self._stored or {}, run.metadata), form.metadata)
         if run.notes:
@@ -178,7 +175,7 @@ class ReportLoader:
         statement = load_sql.finish(existed=self._stored is not None, without_project=self._without_project)
         parameters = {
             "run_id": run.id,
-            "project_id": self._project.id,
+            "project_id": project.id,
             "start_time": run.start_time,
             "now": self._now,
             "source": form.source or run.source,
@@ -206,6 +203,13 @@ class ReportLoader:
         self._start = run.start_time or self._now
         self._encoder = ResultRows(run.id, self._project.id if self._project else None)
 
+    def _set_project(self, name: str | None) -> Project:
+        """Take the project that the report says, at last; the results until here were made without one."""
+        self._project = self._find_project(name)
+        self._without_project = self.loaded.results > 0
+        self._refuse_foreign()
+        return self._project
+
     def _refuse_foreign(self) -> None:
         stored, project = self._stored_project, self._project
         if project is not None and stored not in (None, project.id):
@@ -217,8 +221,13 @@ class ReportLoader:
     def _flush_results(self) -> None:
         if not self._results:
             return
-        self._without_project = self._without_project or self._project is None
-        self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+        try:
+            self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+        except errors.UniqueViolation as error:
+            raise RefusedError(
+                f"A result of the run {self.loaded.run_id} has an id that is stored already: "
+                f"{error.diag.message_detail}"
+            ) from error
         if self._stored is not None:
             self._upsert_results()
         self._progress(self.loaded.results)
@@ -239,15 +248,8 @@ class ReportLoader:
         self._progress(self.loaded.results)
 
     def _copy(self, rows: _Rows, table: str, columns: str) -> None:
-        if not rows:
-            return
-        try:
+        if rows:
             self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", rows.taken(), READ_SIZE)
-        except errors.UniqueViolation as error:
-            raise RefusedError(
-                f"A result of the run {self.loaded.run_id} has an id that is stored already: "
-                f"{error.diag.message_detail}"
-            ) from error
 
 
 class _Rows:

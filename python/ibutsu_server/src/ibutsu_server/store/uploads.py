@@ -146,8 +146,9 @@ def claim(session: Session, import_id: uuid.UUID, *, retries: int) -> Import | N
 
     None where there is nothing to do: it has ended, or another worker is at it. `retries` is how often the message
     was sent again by a worker that met a transient failure. An import that still counts as running, without such a
-    retry, lost its worker. That worker's lock may outlive it for a moment, and the message that tells of its end would
-    be gone for nothing, so the lock is waited for.
+    retry, lost its worker; or it has a second message, which came in the instant before the first had its lock. That
+    worker's lock may outlive it for a moment, and the message that tells of its end would be gone for nothing, so the
+    lock is waited for.
     """
     deadline = time.monotonic() + PATIENCE
     while (row := _begin(session, import_id, retries)) is None and time.monotonic() < deadline:
@@ -182,9 +183,10 @@ def lock(session: Session, import_id: uuid.UUID) -> bool:
 
 
 def failed_once(session: Session, import_id: uuid.UUID, sentence: str) -> None:
-    """Note why an attempt failed that is to be repeated, in a transaction of its own."""
+    """Note why an attempt failed that is to be repeated, in a transaction of its own; not while another is at it."""
     values = {"status": "pending", "error": _holdable(sentence)}
-    session.execute(sa.update(Import).where(Import.id == import_id, Import.status == "running").values(values))
+    mine = (Import.id == import_id, Import.status == "running", _lockable(import_id))
+    session.execute(sa.update(Import).where(*mine).values(values))
     session.commit()
 
 
@@ -204,7 +206,7 @@ def same_as(session: Session, row: Import) -> Import | None:
     Whoever stores the same at this moment is waited for; the lock goes with the transaction.
     """
     session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 2))"), {"key": row.fingerprint})
-    run_exists = sa.exists().where(Run.id == Import.run_id)
+    run_exists = sa.exists().where(Run.id == Import.run_id, Run.project_id == Import.project_id)
     return session.scalar(
         sa.select(Import)
         .where(Import.fingerprint == row.fingerprint, Import.status != "error", Import.id != row.id)
@@ -222,7 +224,7 @@ def retry(session: Session, import_id: uuid.UUID) -> bool:
     again = session.execute(
         sa.update(Import)
         .where(Import.id == import_id, Import.status == "error", bytes_are_there)
-        .values(status="pending", attempts=0, lost=0, retries=0, sent=None, started=None, finished=None)
+        .values(status="pending", attempts=0, lost=0, retries=0, sent=None, started=None, finished=None, error=None)
         .returning(Import.id)
     )
     return again.scalar_one_or_none() is not None
