@@ -32,6 +32,15 @@ def session(database: DatabaseSettings) -> Iterator[Session]:
 
 
 @pytest.fixture
+def other(database: DatabaseSettings) -> Iterator[Session]:
+    """The session of somebody else."""
+    engine = create_engine(database, application="other")
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+
+
+@pytest.fixture
 def store_upload(session: Session) -> Callable[..., uuid.UUID]:
     """Store bytes as an upload to the local project; returns the import's id."""
 
@@ -93,3 +102,9 @@ def wait_for(condition: Callable[[], object], log: Path | None = None, *, second
         if time.monotonic() > deadline:
             raise AssertionError(log.read_text() if log else "the condition never held")
         time.sleep(0.05)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait for a condition; see `wait_for`."""
+    return wait_for

@@ -128,6 +128,36 @@ def test_importing_an_archive_again_updates_and_never_doubles(
     assert b"".join(artifacts.chunks_of(session, shot.id)) == big
 
 
+@pytest.mark.parametrize("place", ["last", "missing"])
+def test_the_results_of_an_archive_are_in_its_project_wherever_it_is_named(
+    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery, place: str
+) -> None:
+    run_id = uuid.uuid4()
+    ids = [uuid.uuid4() for _ in range(3)]
+    members = {
+        f"{run_id}/{one}/result.json": {"test_id": "t", "result": "passed", "metadata": {"project": "local"}}
+        for one in ids
+    }
+    if place == "last":
+        members[f"{run_id}/run.json"] = {"id": str(run_id), "metadata": {"project": "local"}}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            data = json.dumps(content).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with start_worker():
+        for _ in range(2):
+            upload = store_upload(buffer.getvalue(), "r.tar.gz", project=None)
+            assert send(celery, upload).get(timeout=30)["imported"]
+            session.rollback()
+            run = session.get_one(Run, run_id, populate_existing=True)
+            stored = session.scalars(sa.select(Result.project_id).where(Result.run_id == run_id)).all()
+            assert stored == [run.project_id] * 3
+            assert run.project_id is not None
+
+
 def test_an_archive_cannot_change_a_run_of_another_project(
     session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
 ) -> None:

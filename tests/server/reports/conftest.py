@@ -7,10 +7,11 @@ import datetime as dt
 import io
 import json
 import tarfile
+import tracemalloc
 import uuid
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -79,6 +80,50 @@ def refusal(data: bytes, filename: str = "report.xml", limits: Limits = Limits()
     return caught.value
 
 
+class Stream(io.RawIOBase):
+    """An upload that is made while it is read, from its beginning at each rewind."""
+
+    def __init__(self, make: Callable[[], Iterable[bytes]]) -> None:
+        self._make = make
+        self._parts: Iterator[bytes] = iter(())
+        self._rest = b""
+        self.given = 0
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        assert (offset, whence) == (0, 0)
+        self._parts, self._rest, self.given = iter(self._make()), b"", 0
+        return 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert 0 <= size <= 4 << 20, "nothing is read whole"
+        while not self._rest:
+            part = next(self._parts, None)
+            if part is None:
+                return b""
+            self._rest = part
+        data, self._rest = self._rest[:size], self._rest[size:]
+        self.given += len(data)
+        return data
+
+
+def peak_of(make: Callable[[], Iterable[bytes]], limits: Limits = Limits()) -> tuple[str, int, int]:  # noqa: B008
+    """The refusal, if it was one, how many bytes of the upload were read, and the most that were held meanwhile."""
+    upload: Any = Stream(make)
+    reason = ""
+    tracemalloc.start()
+    try:
+        for record in read_report(upload, filename="a", run_id=RUN_ID, limits=limits, now=NOW):
+            for _ in getattr(record, "chunks", ()):
+                pass
+    except ReportError as error:
+        reason = error.reason
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return reason, upload.given, most
+
+
 def tar_of(members: Iterable[tuple[str, bytes] | tarfile.TarInfo], mode: str = "w:gz", **options: Any) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode, **options) as tar:
@@ -130,3 +175,13 @@ def zipped() -> Callable[..., bytes]:
 @pytest.fixture(scope="session")
 def as_json() -> Callable[..., bytes]:
     return json_of
+
+
+@pytest.fixture(scope="session")
+def streamed() -> Callable[..., Stream]:
+    return Stream
+
+
+@pytest.fixture(scope="session")
+def peak() -> Callable[..., tuple[str, int, int]]:
+    return peak_of

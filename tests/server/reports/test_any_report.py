@@ -9,6 +9,7 @@ import uuid
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +114,50 @@ def test_what_was_written_is_read(node: Any, encoding: str, packed: bool, read: 
             if key not in ours:
                 assert result.metadata[key] == value
         assert {name: data.decode() for name, data in report.files.get(result.id, [])} == wanted["files"]
+
+
+FLAT = st.tuples(
+    st.fixed_dictionaries({"name": NAMES, "properties": st.dictionaries(NAMES.filter(bool), TEXTS, max_size=1)}),
+    st.lists(st.tuples(st.none(), CASES), max_size=2),
+)
+FILES = st.lists(
+    st.tuples(
+        st.lists(st.text("abcäß😀 .,_-", min_size=1, max_size=60), min_size=1, max_size=3)
+        .map(lambda parts: "/".join(["r", *parts]))
+        .filter(lambda name: ".." not in name.split("/")),
+        FLAT | st.sampled_from([b"", b"text", b"<coverage/>", b"\0\1", b"{}"]),
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda file: file[0],
+)
+
+
+@given(files=FILES, kind=st.sampled_from(["zip", "tar", "tar.gz"]), folders=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_files_together_are_one_run(
+    *, files: Any, kind: str, folders: bool, tar: Any, zipped: Any, read: Any, refuse: Any
+) -> None:
+    members = [(name, one if isinstance(one, bytes) else written(one).encode()) for name, one in files]
+    if folders:
+        members.insert(0, ("r/", b""))
+    data = zipped(members) if kind == "zip" else tar(members, "w" if kind == "tar" else "w:gz")
+    suites = [one for _, one in files if not isinstance(one, bytes)]
+    if not suites:
+        assert "JUnit XML" in refuse(data).reason
+        return
+    report = read(data)
+    model = [case for suite in suites for case in expected(suite, {})]
+    assert [(one.test_id, one.result, one.duration) for one in report.results] == [
+        (case["test_id"], case["result"], case["duration"]) for case in model
+    ]
+    assert [one.id for one in report.results] == [uuid.uuid5(report.run.id, str(index)) for index in range(len(model))]
+    assert report.run.duration == pytest.approx(sum(case["duration"] for case in model))
+    assert report.run.source == next((suite[0]["name"] for suite in suites if suite[0]["name"]), report.run.source)
+    for result, case in zip(report.results, model, strict=True):
+        assert {name: data.decode() for name, data in report.files.get(result.id, [])} == case["files"]
+    others = len(files) - len(suites)
+    assert [note.split(" ")[0] for note in report.run.notes if "left out" in note] == [str(others)] * (others > 0)
 
 
 def consume(data: bytes) -> None:

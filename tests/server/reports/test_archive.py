@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ibutsu_server.reports import ArtifactRecord, Limits, read_report
+from ibutsu_server.reports import ArtifactRecord, Limits, ReportError, read_report
 
 RUN = "0f7a1c1e-5a7b-4a0e-8d55-0d7b7f1f2a01"
 FIRST = "1c5a2b3c-4d5e-4f60-8172-8394a5b6c7d8"
@@ -173,6 +173,18 @@ def test_json_of_too_many_bytes(tar: Any, refuse: Any) -> None:
     assert "larger than 4,096 bytes" in refuse(data, limits=Limits(json_size=4096)).reason
 
 
+def test_folders_that_wait_for_their_result_are_bounded(tar: Any, refuse: Any) -> None:
+    data = tar([(f"{RUN}/{uuid.UUID(int=number)}/a.log", b"") for number in range(10_002)])
+    assert "more than 10,000 folders" in refuse(data).reason
+
+
+def test_notes_of_results_that_were_not_written_are_bounded(tar: Any, as_json: Any, read: Any) -> None:
+    text = as_json(error="serialization_failed")
+    run = read(tar([(f"{RUN}/{uuid.UUID(int=number)}/result.json", text) for number in range(25)])).run
+    assert len(run.notes) == 21
+    assert run.notes[-1] == "5 more results were not written and count as errors."
+
+
 def test_folders_must_be_named_for_ids(tar: Any, result: Any, refuse: Any) -> None:
     assert "UUID of a run" in refuse(tar([(f"my-run/{FIRST}/result.json", result())])).reason
     assert "UUID of a result" in refuse(tar([(f"{RUN}/my-test/result.json", result())])).reason
@@ -216,6 +228,23 @@ def test_bounds_on_members(tar: Any, refuse: Any) -> None:
     data = tar([(f"{RUN}/{number}.log", b"") for number in range(50)])
     assert "more than 20 members" in refuse(data, limits=Limits(members=20)).reason
     assert "larger than 3 bytes" in refuse(tar([(f"{RUN}/a.log", b"1234")]), limits=Limits(member_size=3)).reason
+
+
+@pytest.mark.parametrize("size", [-1, -(1 << 40), -(1 << 70)])
+def test_a_negative_size_is_refused_and_the_upload_not_read_whole(size: int, refuse: Any) -> None:
+    class Upload(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            assert size is not None
+            assert 0 <= size <= 1 << 20
+            return super().read(size)
+
+    for name in (f"{RUN}/a.log", f"{RUN}/{FIRST}/result.json", "a.xml"):
+        info = tarfile.TarInfo(name)
+        info.size = size
+        data = info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+        assert any(words in refuse(data).reason for words in ("negative", "begins before"))
+        with pytest.raises(ReportError):
+            list(read_report(Upload(data), filename="a.tar", run_id=uuid.UUID(int=1)))
 
 
 def test_a_header_that_claims_a_giant_name_is_refused(refuse: Any) -> None:

@@ -144,6 +144,11 @@ def test_a_link_in_a_zip_is_refused(refuse: Any) -> None:
     assert "link" in refuse(buffer.getvalue()).reason
 
 
+def test_a_name_may_be_empty_in_a_zip(zipped: Any, read: Any) -> None:
+    data = zipped([("a.xml", ONE), ("b.xml", TWO)]).replace(b"a.xml", b"\0.xml")
+    assert [result.test_id for result in read(data).results] == ["a", "b", "c"]
+
+
 def test_a_failing_upload_is_no_fault_of_the_report(zipped: Any) -> None:
     class AwayError(RuntimeError):
         pass

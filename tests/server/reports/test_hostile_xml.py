@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ibutsu_server.reports import Limits, read_report
+from ibutsu_server.reports import Limits, ReportError, read_report
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
@@ -51,6 +51,13 @@ def test_tags_and_texts_are_bounded(refuse: Any) -> None:
     assert "take more than" in refuse(many + b"<error>yyyyyyyyyy</error>" * 20_000, limits=text).reason
 
 
+def test_the_attributes_of_a_tag_are_bounded_and_its_length_alone_is_not_in_the_way(read: Any, refuse: Any) -> None:
+    many = b"<testsuite><testcase" + b"".join(b" a%x='1'" % number for number in range(200_000)) + b"/></testsuite>"
+    assert "attributes" in refuse(many).reason
+    message = b"<testsuite><testcase name='n'><failure message='" + b"x" * 6_000_000 + b"'/></testcase></testsuite>"
+    assert len(read(message).texts("n")["traceback.log"]) == 6_000_000
+
+
 def test_different_names_are_bounded(refuse: Any) -> None:
     names = b"".join(b"<e%d/>" % number for number in range(20_000))
     assert "different names" in refuse(b"<testsuite>" + names, limits=Limits(xml_names=1000)).reason
@@ -82,7 +89,7 @@ def test_a_long_tag_is_read_in_growing_pieces() -> None:
             self.reads += 1
             return super().read(size)
 
-    upload = Counted(b'<testsuite name="' + b"x" * 4_000_000 + b'"/>')
+    upload = Counted(b'<testsuite name="' + b"x" * 3_000_000 + b'"/>')
     list(read_report(upload, filename="a.xml", run_id=uuid.UUID(int=1)))
     assert upload.reads < 30
 
@@ -101,3 +108,55 @@ def test_memory_does_not_grow_with_the_number_of_tests(case: str) -> None:
 
     peak(10)
     assert peak(50_000) < peak(25_000) + 1_000_000
+
+
+@pytest.mark.parametrize("odd", ["\x1b", "\u2028", "\u202e", "\ue000", "\U000e0001", "\u0378", "\ufdd0"])
+def test_a_refusal_shows_nothing_unprintable(odd: str, refuse: Any) -> None:
+    refuse(f"<a{odd}/>".encode())
+    refuse(f'<?xml version="1.0" encoding="x{odd}"?><testsuite>'.encode())
+    with pytest.raises(ReportError) as caught:
+        read_report(io.BytesIO(b""), filename=f"a{odd}.xml", run_id=uuid.UUID(int=1))
+    assert str(caught.value) == "a\ufffd.xml: the file is empty."
+
+
+@pytest.mark.parametrize(
+    "codec",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-7", "cp037", "cp1026"],
+)
+@pytest.mark.parametrize(
+    "declared", [None, "utf-8", "utf-16", "UTF-7", "cp037", "ebcdic-cp-us", "UCS-4", "unicode_escape"]
+)
+def test_no_encoding_hides_an_entity(codec: str, declared: str | None, refuse: Any) -> None:
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    text = f'{head}<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]><testsuite><testcase name="&x;"/></testsuite>'
+    refuse(text.encode(codec))
+
+
+def test_an_entity_that_is_written_in_utf_7_is_refused(refuse: Any) -> None:
+    head = b'<?xml version="1.0" encoding="utf-7"?>'
+    text = "<!DOCTYPE t [<!ENTITY x 'y'>]><testsuite/>".encode("utf-7")
+    assert "refused" in refuse(head + text.replace(b"<", b"+ADw-")).reason
+
+
+@pytest.mark.parametrize(
+    "subset",
+    [
+        "<!ENTITY % a 'x'>",
+        "<!ENTITY % a SYSTEM 'file:///etc/passwd'> %a;",
+        "<!ENTITY a PUBLIC 'x' 'http://127.0.0.1:9/'>",
+        "<!ENTITY a SYSTEM 'x' NDATA n>",
+        "<!NOTATION n SYSTEM 'x'>",
+        "<!ELEMENT testsuite ANY>",
+        "<?x y?>",
+        "",
+    ],
+)
+def test_a_document_type_with_anything_inside_is_refused(subset: str, refuse: Any) -> None:
+    assert "declarations of its own" in refuse(f"<!DOCTYPE t [{subset}]><testsuite/>".encode()).reason
+
+
+@pytest.mark.parametrize("kind", ["SYSTEM 'file:///etc/passwd'", "PUBLIC 'x' 'http://127.0.0.1:9/'"])
+def test_an_entity_of_an_external_document_type_is_never_looked_up(kind: str, read: Any, refuse: Any) -> None:
+    start = f"<!DOCTYPE testsuite {kind}><testsuite>"
+    assert "entity" in refuse(f"{start}&a;</testsuite>".encode()).reason
+    assert read(f'{start}<testcase name="t&a;"/></testsuite>'.encode()).one("t")

@@ -75,7 +75,7 @@ def create_flask_celery_app(
     celery.conf.update(_configuration(settings))
     celery.flask_app = app  # type: ignore[attr-defined]
     if policy is None:
-        celery.conf.update(imports=TASK_MODULES)
+        celery.conf.update(imports=TASK_MODULES, worker_consumer="ibutsu_core.consumer:SteadyConsumer")
     else:
         celery.conf.update(
             beat_schedule=schedule.beat_schedule(policy),

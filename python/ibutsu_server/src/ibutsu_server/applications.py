@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, bootsteps
+from kombu import exceptions
 
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
 from ibutsu_core.retention import RetentionPolicy
@@ -17,15 +19,37 @@ from ibutsu_core.settings import Application, Settings, load
 if TYPE_CHECKING:
     from flask import Flask
 
+logger = logging.getLogger(__name__)
+
 # Connections of one process: a worker's child runs one task at a time, and its progress needs none.
 _POOL_SIZES = {Application.WORKER: 2, Application.SCHEDULER: 1, Application.BACKEND: 10}
 
 
 RECOVERY_DELAY = 45
-"""Seconds from a worker's start to its repair: more than `store.uploads.LOST_AFTER`."""
+"""Seconds from a worker's connection to its repair: more than `store.uploads.LOST_AFTER`."""
 
 SECRET_SIZE = 64 * 1024
 """Bytes that a file with a secret has at most."""
+
+
+class TakeUp(bootsteps.StartStopStep):
+    """Sends the repair of what was left whenever a worker has connected to the broker, its first time or again.
+
+    Redis keeps the messages of a worker that was killed, and those that a worker forgot when Redis went away, from all
+    others for the visibility timeout.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """Send it."""
+        try:
+            parent.app.send_task(
+                "ibutsu_server.tasks.runs.sync_aborted_runs", countdown=RECOVERY_DELAY, ignore_result=True
+            )
+        except exceptions.OperationalError as error:
+            # The worker is about to lose its connection too, and sends it when it has another.
+            logger.warning("The repair of what was left could not be sent: %s", error)
 
 
 def read_settings(application: Application) -> Settings:
@@ -99,14 +123,11 @@ def worker_app() -> Celery:
         gc.collect()
         gc.freeze()
 
-    def take_up_what_was_left(sender: Any, **_: object) -> None:
-        # A worker that was killed keeps its message from others for the visibility timeout; its successor repairs that.
-        sender.app.send_task("ibutsu_server.tasks.runs.sync_aborted_runs", countdown=RECOVERY_DELAY)
-
     signals.worker_before_create_process.connect(share_memory, weak=False)
     signals.worker_process_init.connect(forget_connections, weak=False)
-    signals.worker_ready.connect(take_up_what_was_left, weak=False)
-    return create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
+    app = create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
+    app.steps["consumer"].add(TakeUp)
+    return app
 
 
 def scheduler_app() -> Celery:

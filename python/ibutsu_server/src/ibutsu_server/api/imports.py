@@ -125,6 +125,9 @@ def add_import() -> flask.Response:
 def retry_import(import_id: str) -> flask.Response:
     """Import a failed upload again: what was wrong may have been mended on the server."""
     row = _readable(import_id)
+    known = uploads.same_as(access.session(), row) if row.status == "error" and row.fingerprint else None
+    if known is not None:
+        raise Conflict(f"The same upload was sent again since, and is the import {known.id}, which is {known.status}.")
     if not uploads.retry(access.session(), row.id):
         why = "its upload is no longer stored" if row.status == "error" else f"it is {row.status}, not failed"
         raise Conflict(f"The import {row.id} cannot be tried again: {why}.")

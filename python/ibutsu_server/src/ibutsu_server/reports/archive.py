@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from ibutsu_server.reports.errors import ReportError
+from ibutsu_server.reports.errors import NAME_LENGTH, ReportError, shown
 from ibutsu_server.reports.idset import IdSet
 from ibutsu_server.reports.jsontext import JsonObject
 from ibutsu_server.reports.limits import Limits
@@ -27,6 +27,9 @@ from ibutsu_server.reports.values import as_uuid, instant
 
 # What pytest-ibutsu writes in place of a run or result that does not serialise.
 _NOT_SERIALISED = "serialization_failed"
+
+EARLY = 10_000  # folders whose result.json is still to come
+NOTES = 20  # sentences that a run is given
 
 
 def read_archive(members: Iterable[TarMember], limits: Limits) -> Iterator[Record]:
@@ -47,6 +50,7 @@ class _Archive:
         self._start: dt.datetime | None = None
         self._project: str | None = None
         self._notes: list[str] = []
+        self._not_written = 0
 
     def read(self, member: TarMember) -> Iterator[Record]:
         parts = member.parts
@@ -73,6 +77,8 @@ class _Archive:
             raise ReportError("it holds no folder of a run")
         for result_id, name in self._early.items():
             raise ReportError(f"the folder of result {result_id} has no result.json", member=name)
+        if self._not_written > NOTES:
+            self._notes.append(f"{self._not_written - NOTES:,} more results were not written and count as errors.")
         run = self._run
         metadata: dict[str, Any] = dict(run.metadata) if run else {}
         return RunRecord(
@@ -109,18 +115,22 @@ class _Archive:
         if member.parts[2:] == ("result.json",) and result_id not in self._results:
             self._results.add(result_id)
             if len(self._results) > self._limits.results:
-                raise ReportError(f"it has more than {self._limits.results:,} results")
+                raise ReportError(f"it has more than {self._limits.results:,} results", limit="results")
             self._early.pop(result_id, None)
             yield self._result_record(member, run_id, result_id)
             return
         if result_id not in self._results:
-            self._early.setdefault(result_id, member.name)
+            self._early.setdefault(result_id, shown(member.name, NAME_LENGTH))
+            if len(self._early) > EARLY:
+                raise ReportError(f"more than {EARLY:,} folders have files before their result.json")
         filename = _holdable("/".join(member.parts[2:]))
         yield ArtifactRecord(filename=filename, chunks=_chunks(member), result_id=result_id)
 
     def _json(self, member: TarMember) -> JsonObject:
         if member.size > self._limits.json_size:
-            raise ReportError(f"it is larger than {self._limits.json_size:,} bytes", member=member.name)
+            raise ReportError(
+                f"it is larger than {self._limits.json_size:,} bytes", limit="json_size", member=member.name
+            )
         return JsonObject(read_fully(member, member.size), member.name, self._limits)
 
     def _run_record(self, member: TarMember, run_id: uuid.UUID) -> RunRecord:
@@ -145,7 +155,9 @@ class _Archive:
         metadata = _promoted(result.mapping("metadata") or {})
         metadata.setdefault("run", str(run_id))
         if result.values.get("error") == _NOT_SERIALISED:
-            self._notes.append(f"The client could not write result {result_id}; it counts as an error.")
+            self._not_written += 1
+            if self._not_written <= NOTES:
+                self._notes.append(f"The client could not write result {result_id}; it counts as an error.")
             return ResultRecord(
                 id_bytes=result_id.bytes,
                 run_id=run_id,

@@ -51,7 +51,7 @@ def files_of_zip(source: Source, limits: Limits) -> Iterator[File]:
         raise ReportError(f"the zip is broken or cut short ({error})") from error
     infos = archive.infolist()
     if len(infos) > limits.members:
-        raise ReportError(f"it has more than {limits.members:,} members")
+        raise ReportError(f"it has more than {limits.members:,} members", limit="members")
     for info in infos:
         safe_parts(info.filename, limits)
         if stat.S_IFMT(info.external_attr >> 16) not in {0, stat.S_IFREG, stat.S_IFDIR}:
@@ -61,9 +61,11 @@ def files_of_zip(source: Source, limits: Limits) -> Iterator[File]:
         if info.compress_type not in _METHODS:
             raise ReportError("it is packed by a method that is not read; use deflate", member=info.filename)
         if info.file_size > limits.member_size:
-            raise ReportError(f"it is larger than {limits.member_size:,} bytes", member=info.filename)
+            raise ReportError(
+                f"it is larger than {limits.member_size:,} bytes", limit="member_size", member=info.filename
+            )
     for info in infos:
-        if not info.is_dir():
+        if not info.filename.endswith("/"):
             try:
                 with archive.open(info) as contents:
                     yield info.filename, _if_xml(_Metered(contents, budget))
@@ -107,5 +109,7 @@ class _ZipFile:
 
     def read(self, size: int = -1, /) -> bytes:
         if size > self._limit:
-            raise ReportError(f"the zip's table of contents is larger than {self._limit:,} bytes")
+            raise ReportError(
+                f"the zip's table of contents is larger than {self._limit:,} bytes", limit="zip_directory"
+            )
         return self._source.read(self._limit if size < 0 else size)

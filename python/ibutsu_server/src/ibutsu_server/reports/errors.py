@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+from ibutsu_core.limits import variable_of
 
 # Characters of a file's or member's name, and of a reason, that a sentence shows.
 NAME_LENGTH = 200
@@ -10,7 +10,10 @@ REASON_LENGTH = 600
 
 
 class ReportError(Exception):
-    """The report cannot be imported, now or later. `str()` is one sentence: the file, the place, the reason."""
+    """The report cannot be imported, now or later. `str()` is one sentence: the file, the place, the reason.
+
+    `limit` is the field of `Limits` that it goes beyond, if that is the reason.
+    """
 
     def __init__(
         self,
@@ -19,7 +22,10 @@ class ReportError(Exception):
         filename: str | None = None,
         member: str | None = None,
         line: int | None = None,
+        limit: str | None = None,
     ) -> None:
+        if limit is not None:
+            reason = f"{reason}; {variable_of(limit)} sets this limit"
         super().__init__(reason)
         self.reason = shown(reason, REASON_LENGTH)
         self.filename = filename
@@ -40,4 +46,4 @@ def shown(text: str, length: int) -> str:
     """`text` as a part of a sentence: on one line, nothing unprintable, cut in the middle when it is long."""
     if len(text) > length:
         text = f"{text[: length // 2]}…{text[-(length // 2) :]}"
-    return "".join("\ufffd" if unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} else char for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -11,6 +11,7 @@ from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.limits import Limits
 
 _UNHOLDABLE = re.compile("[\x00\ud800-\udfff]")
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+["\\]?', re.DOTALL)
 
 _KINDS: dict[type, str] = {
     str: "a string",
@@ -23,13 +24,18 @@ _KINDS: dict[type, str] = {
 }
 
 
+def _marks(text: str) -> int:
+    """At least the number of values, when `text` is JSON; each may take a hundred times the bytes that it is."""
+    return text.count(",") + text.count("[") + text.count("{")
+
+
 class JsonObject:
     """A JSON object of one member, whose fields have the types that are asked for."""
 
     def __init__(self, data: bytes, member: str, limits: Limits) -> None:
         self._member = member
         try:
-            value = json.loads(data)
+            value = self._parsed(data, limits.json_values)
         except json.JSONDecodeError as error:
             raise ReportError(f"its JSON is broken: {error.msg}", member=member, line=error.lineno) from error
         except (ValueError, RecursionError) as error:
@@ -39,8 +45,14 @@ class JsonObject:
             self._refuse(f"it holds {_KINDS[type(value)]}, not an object")
         self.values: dict[str, Any] = self._clean(value, limits.json_depth)
 
-    def _refuse(self, reason: str) -> NoReturn:
-        raise ReportError(reason, member=self._member)
+    def _parsed(self, data: bytes, most: int) -> Any:
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        if _marks(text) > most and _marks(_STRING.sub("", text)) > most:
+            self._refuse(f"its JSON has more than {most:,} values", limit="json_values")
+        return json.loads(text)
+
+    def _refuse(self, reason: str, limit: str | None = None) -> NoReturn:
+        raise ReportError(reason, member=self._member, limit=limit)
 
     def _clean(self, value: Any, depth: int) -> Any:
         if isinstance(value, str):
@@ -49,7 +61,7 @@ class JsonObject:
             return value if math.isfinite(value) else None
         if isinstance(value, dict | list):
             if depth <= 0:
-                self._refuse("its objects and lists are nested too deep")
+                self._refuse("its objects and lists are nested too deep", limit="json_depth")
             if isinstance(value, list):
                 return [self._clean(item, depth - 1) for item in value]
             return {self._clean(key, 0): self._clean(item, depth - 1) for key, item in value.items()}

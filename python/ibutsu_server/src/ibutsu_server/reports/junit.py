@@ -85,7 +85,7 @@ def _batches(run: JunitRun, reader: Reader) -> Iterator[list[Record]]:
             parser.Parse(data)
             fed += len(data)
             unfinished = fed - parser.CurrentByteIndex
-            events.check(unfinished)
+            events.check(unfinished, data)
             text.piece = min(max(PIECE, unfinished), LARGEST_PIECE)
             if events.out and (fed > HELD or len(events.out) > HELD_RECORDS or events.properties_lead):
                 yield events.taken()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from xml.parsers.expat import XMLParserType
 
 from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.junit_run import JunitRun, Suite
-from ibutsu_server.reports.limits import KIB
+from ibutsu_server.reports.limits import KIB, MIB
 from ibutsu_server.reports.records import ArtifactRecord, Outcome, Record, ResultRecord
 from ibutsu_server.reports.values import instant, seconds, test_id
 
@@ -34,11 +35,16 @@ _SUITE_ELEMENTS = frozenset((*_LOGS, "failure", "error", "property"))
 # (until 1.10 also for GTEST_SKIP), CTest, NUnit (for Assert.Ignore) and behave.
 _NOT_RUN = frozenset(("notrun", "disabled", "suppressed", "skipped", "untested"))
 
-_ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|(.+?)\]\]")
+# A name ends where the next mark begins: many marks without an end would else be searched in quadratic time.
+_ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|((?:(?!\[\[ATTACHMENT\|).){1,1000}?)\]\]")
 ATTACHMENTS = 1000  # names kept for one result, or the run
 ENCODED_PIECE = 64 * KIB  # characters of a long text that are encoded at a time
 LATE_PROPERTIES = 500_000  # that the results of one file are given after they were read
 TEXT_BUFFER = 64 * KIB  # characters that the parser joins before it hands them on
+NAMES_SIZE = 4 * MIB  # characters of all the different names of elements and attributes
+PROPERTY = 128  # bytes that a property takes besides its characters
+PART = 64  # bytes that a part of a text takes besides its characters
+COPIES = 1_000_000  # properties that suites hand down to the test cases of one piece of the text
 
 
 class NotJunitError(ReportError):
@@ -46,18 +52,22 @@ class NotJunitError(ReportError):
 
 
 class Texts:
-    """A long text's bytes, encoded while they are asked for."""
+    """The bytes of long texts, encoded while they are asked for."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._text), ENCODED_PIECE):
-            yield self._text[start : start + ENCODED_PIECE].encode()
+        for text in self._texts:
+            for start in range(0, len(text), ENCODED_PIECE):
+                yield text[start : start + ENCODED_PIECE].encode()
 
 
-def encoded(text: str) -> Iterable[bytes]:
-    return (text.encode(),) if len(text) <= ENCODED_PIECE else Texts(text)
+def encoded(texts: list[str]) -> Iterable[bytes]:
+    """The bytes of `texts` together. Long ones are not joined: one wide character would widen them all."""
+    if len(texts) == 1 and len(texts[0]) <= ENCODED_PIECE:
+        return (texts[0].encode(),)
+    return ("".join(texts).encode(),) if sum(map(len, texts)) <= ENCODED_PIECE else Texts(texts)
 
 
 class _Details:
@@ -71,6 +81,12 @@ class _Details:
         self.metadata: dict[str, Any] = {}
         self.properties: dict[str, str] = {}
         self.size = 0
+
+    def add_log(self, log: str, *texts: str) -> None:
+        known = self.logs.setdefault(log, [])
+        if known:
+            known.append("\n\n")
+        known += texts
 
     def add_to(self, metadata: dict[str, Any]) -> Outcome:
         metadata.update(self.properties)
@@ -106,6 +122,13 @@ class Events:
         self._parts: list[str] = []
         self._measured = 0
         self._parts_size = 0
+        self._attributes = 0
+        self._parts_length = 0
+        self._parts_width = 1
+        self._names = 0
+        self._names_size = 0
+        self._held = 0  # characters that the open suites, and the test cases around this one, keep
+        self._copies = 0
         self._classname: str | None = None
         self._class_prefix = ""
         self._package: str | None = None
@@ -126,6 +149,7 @@ class Events:
     def taken(self) -> list[Record]:
         out, self.out = self.out, []
         self._taken = self.run.index
+        self._copies = 0
         return out
 
     def release(self) -> None:
@@ -134,27 +158,54 @@ class Events:
         self._parser.EndElementHandler = None
         self._parser.CharacterDataHandler = None
 
-    def check(self, unfinished: int = 0) -> None:
-        """Bounds that are looked at once a piece. `unfinished` bytes of it are a tag or comment that goes on."""
+    def check(self, unfinished: int = 0, piece: bytes = b"") -> None:
+        """Bounds that are looked at once a piece. `unfinished` bytes at its end are a tag or comment that goes on."""
         limits = self.run.limits
+        if unfinished > len(piece):
+            # All attributes of a tag are held at once, each in a hundred times the bytes that it is.
+            self._attributes += piece.count(b'="') + piece.count(b"='")
+            if self._attributes > limits.xml_attributes:
+                self._refuse(f"a tag has more than {limits.xml_attributes:,} attributes", limit="xml_attributes")
+        else:
+            self._attributes = 0
         parts = self._parts
         if len(parts) > self._measured:
-            self._parts_size += sum(part.__sizeof__() for part in parts[self._measured :])
+            for part in parts[self._measured :]:
+                self._parts_length += len(part)
+                if not part.isascii():
+                    width = ((part + part).__sizeof__() - part.__sizeof__()) // len(part)
+                    self._parts_width = max(self._parts_width, width)
             self._measured = len(parts)
+            self._parts_size = self._parts_length * self._parts_width + len(parts) * PART
         held = self._parts_size + (self._details.size if self._details else 0)
         if held > limits.xml_text:
-            self._refuse(f"the texts of one test case or suite take more than {limits.xml_text:,} bytes")
+            self._refuse(
+                f"the texts of one test case or suite take more than {limits.xml_text:,} bytes", limit="xml_text"
+            )
         if unfinished > limits.xml_tag:
-            self._refuse(f"a tag or comment is longer than {limits.xml_tag:,} bytes")
-        if len(self._parser.intern) > limits.xml_names:
-            self._refuse(f"there are more than {limits.xml_names:,} different names of elements and attributes")
+            self._refuse(f"a tag or comment is longer than {limits.xml_tag:,} bytes", limit="xml_tag")
+        names = self._parser.intern
+        if len(names) > self._names:
+            if len(names) > limits.xml_names:
+                self._refuse(
+                    f"there are more than {limits.xml_names:,} different names of elements and attributes",
+                    limit="xml_names",
+                )
+            latest = itertools.islice(reversed(names), len(names) - self._names)
+            self._names_size += sum(len(name or "") for name in latest)
+            self._names = len(names)
+            if self._names_size > NAMES_SIZE:
+                self._refuse(f"the names of elements and attributes have more than {NAMES_SIZE:,} characters")
         if self.run.index > limits.results:
-            self._refuse(f"there are more than {limits.results:,} test cases")
+            self._refuse(f"there are more than {limits.results:,} test cases", limit="results")
         if self.run.inherited > limits.inherited_size:
-            self._refuse(f"the properties of the suites give their tests more than {limits.inherited_size:,} bytes")
+            self._refuse(
+                f"the properties of the suites give their tests more than {limits.inherited_size:,} bytes",
+                limit="inherited_size",
+            )
 
-    def _refuse(self, reason: str) -> NoReturn:
-        raise ReportError(reason, line=self._parser.CurrentLineNumber)
+    def _refuse(self, reason: str, limit: str | None = None) -> NoReturn:
+        raise ReportError(reason, line=self._parser.CurrentLineNumber, limit=limit)
 
     def _doctype(self, name: str, system: str | None, public: str | None, has_internal_subset: bool | int) -> None:
         if has_internal_subset:
@@ -174,6 +225,7 @@ class Events:
         if name == "testcase" and self._suite is not None and self._child is None:
             if self._case is not None:
                 self._check_depth()
+                self._hold(_size(self._case) + (self._details.size if self._details else 0))
                 self._outer_cases.append((self._case, self._details))
             self._case = attributes
             self._details = None
@@ -199,12 +251,20 @@ class Events:
             self._child_attributes = attributes
             self._child_depth = depth
             self._parts = []
-            self._measured = self._parts_size = 0
+            self._measured = self._parts_size = self._parts_length = 0
+            self._parts_width = 1
             self._parser.CharacterDataHandler = self._parts.append
 
     def _check_depth(self) -> None:
         if self._depth > self._max_depth:
-            self._refuse(f"elements are nested more than {self._max_depth:,} deep")
+            self._refuse(f"elements are nested more than {self._max_depth:,} deep", limit="xml_depth")
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > self.run.limits.metadata_size:
+            self._refuse(
+                f"the open elements take more than {self.run.limits.metadata_size:,} characters", limit="metadata_size"
+            )
 
     def _end(self, name: str) -> None:
         depth = self._depth
@@ -225,6 +285,8 @@ class Events:
     def _open_suite(self, attributes: dict[str, str]) -> None:
         outer = self._suite
         suite = Suite(attributes, outer, self._parser.CurrentLineNumber, self.run.index)
+        suite.size = _size(attributes)
+        self._hold(suite.size)
         self.run.suite_opened(suite, root=outer is None)
         if outer is None:
             self.root = suite
@@ -234,6 +296,7 @@ class Events:
 
     def _close_suite(self) -> None:
         suite = self._suites.pop()
+        self._held -= suite.size
         sentence = suite.contradiction(self.run.index)
         if sentence:
             self.run.note(sentence)
@@ -249,6 +312,7 @@ class Events:
         assert attributes is not None and suite is not None  # noqa: S101
         if self._outer_cases:
             self._case, self._details = self._outer_cases.pop()
+            self._held -= _size(self._case) + (self._details.size if self._details else 0)
         else:
             self._case = self._details = None
         get = attributes.get
@@ -293,10 +357,13 @@ class Events:
         )
         if self._inherited_size:
             run.inherited += self._inherited_size
+            self._copies += len(metadata)
+            if self._copies > COPIES:
+                self._refuse("the properties of the suites are too many for so many tests")
         if details is not None and details.logs:
             owner = uuid.UUID(bytes=result_id)
             for filename, texts in details.logs.items():
-                self.out.append(ArtifactRecord(filename=filename, chunks=encoded("\n\n".join(texts)), result_id=owner))
+                self.out.append(ArtifactRecord(filename=filename, chunks=encoded(texts), result_id=owner))
 
     def _inherit(self) -> dict[str, Any]:
         """The properties that the open suites give to each test, the inner ones winning."""
@@ -319,6 +386,7 @@ class Events:
         count = run.index - suite.first
         self._late += count * len(suite.late)
         if suite.first < self._taken or self._late > LATE_PROPERTIES:
+            run.keep(sum(len(name) + len(value) + PROPERTY for name, value in suite.late.items()))
             run.late_properties.update(suite.late)
             run.note(
                 f"The properties of {suite.title} come after its test cases, which are many; they are the run's only."
@@ -341,7 +409,10 @@ class Events:
         self._measured = 0
         self._parser.CharacterDataHandler = None
         text = "".join(parts)
+        del parts
         size, self._parts_size = self._parts_size, 0
+        for value in attributes.values():
+            size += value.__sizeof__()
         assert name is not None  # noqa: S101
         if name == "property":
             self._property(attributes, text)
@@ -359,7 +430,7 @@ class Events:
         value = attributes.get("value")
         if value is None:
             value = text
-        size = len(name) + len(value)
+        size = len(name) + len(value) + PROPERTY
         limit = self.run.limits.metadata_size
         if self._case is not None:
             details = self._details = self._details or _Details()
@@ -369,13 +440,14 @@ class Events:
             suite = self._suites[-1]
             suite.properties[name] = value
             suite.size += size
+            self._held += size
             if self.run.index > suite.first:
                 suite.late[name] = value
             else:
                 self.properties_lead = True
             self._inherited = None
-        if size > limit or sum(suite.size for suite in self._suites) > limit:
-            self._refuse(f"the properties of one test take more than {limit:,} characters")
+        if size > limit or self._held > limit:
+            self._refuse(f"the properties of one test take more than {limit:,} characters", limit="metadata_size")
 
     def _suite_text(self, name: str, attributes: dict[str, str], text: str) -> None:
         if name not in _LOGS:
@@ -384,11 +456,11 @@ class Events:
                 f"Outside any test case, line {self._parser.CurrentLineNumber} has <{name}>; "
                 f"its text is the run's {_TRACEBACK}."
             )
-        if not text.strip():
+        if _is_blank(text):
             return
         run = self.run
-        run.attachments += _attachments(text)[: ATTACHMENTS - len(run.attachments)]
-        self.out.append(ArtifactRecord(filename=_LOGS.get(name, _TRACEBACK), chunks=encoded(text), run_id=run.id))
+        run.attachments += _attachments(text, ATTACHMENTS - len(run.attachments))
+        self.out.append(ArtifactRecord(filename=_LOGS.get(name, _TRACEBACK), chunks=encoded([text]), run_id=run.id))
 
     def _case_text(self, details: _Details, name: str, attributes: dict[str, str], text: str) -> None:
         metadata = details.metadata
@@ -398,11 +470,11 @@ class Events:
             reruns, kind = self._suite.reruns, "error" if name.endswith("Error") else "failed"
             reruns[kind] = reruns.get(kind, 0) + 1
             title = ": ".join(filter(None, (name, attributes.get("type"), attributes.get("message"))))
-            details.logs.setdefault(_RERUNS, []).append(f"{title}\n{text}")
+            details.add_log(_RERUNS, title, "\n", text)
             _note_attachments(metadata, text)
             return
         if name in _LOGS:
-            if not text.strip():
+            if _is_blank(text):
                 return
             log = _LOGS[name]
             _note_attachments(metadata, text)
@@ -425,12 +497,20 @@ class Events:
             if not text or outcome == "xpassed":
                 return
             log = _TRACEBACK
-        details.logs.setdefault(log, []).append(text)
+        details.add_log(log, text)
+
+
+def _size(attributes: dict[str, str]) -> int:
+    return sum(map(len, attributes.values()))
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()  # without a copy, as strip() makes of a long text
 
 
 def _failure_text(attributes: dict[str, str], text: str) -> str:
     """A failure's text, exactly; where it has none, its type and message."""
-    if text.strip():
+    if not _is_blank(text):
         return text
     return ": ".join(filter(None, (attributes.get("type"), attributes.get("message"))))
 
@@ -442,8 +522,10 @@ def _was_not_run(attributes: dict[str, str]) -> bool:
 def _note_attachments(metadata: dict[str, Any], text: str) -> None:
     if "[[ATTACHMENT|" in text:
         known = metadata.setdefault("attachments", [])
-        known += _attachments(text)[: ATTACHMENTS - len(known)]
+        known += _attachments(text, ATTACHMENTS - len(known))
 
 
-def _attachments(text: str) -> list[str]:
-    return _ATTACHMENT.findall(text) if "[[ATTACHMENT|" in text else []
+def _attachments(text: str, most: int) -> list[str]:
+    if "[[ATTACHMENT|" not in text:
+        return []
+    return [found.group(1) for found in itertools.islice(_ATTACHMENT.finditer(text), most)]

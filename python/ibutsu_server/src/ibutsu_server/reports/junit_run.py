@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ibutsu_server.reports.errors import shown
+from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.limits import Limits
 from ibutsu_server.reports.records import RunRecord
 from ibutsu_server.reports.values import instant, seconds, uuid5_maker
@@ -158,6 +158,7 @@ class JunitRun:
         self.spent = 0.0
         self.properties: dict[str, str] = {}
         self.late_properties: dict[str, str] = {}
+        self.kept = 0  # characters of both
         self.attachments: list[str] = []
         self.notes: list[str] = []
         self.more_notes = 0
@@ -189,10 +190,19 @@ class JunitRun:
         else:
             self.more_notes += 1
 
+    def keep(self, size: int) -> None:
+        self.kept += size
+        if self.kept > self.limits.metadata_size:
+            raise ReportError(
+                f"the properties of the run take more than {self.limits.metadata_size:,} characters",
+                limit="metadata_size",
+            )
+
     def file_done(self, root: Suite | None, replaced: int) -> None:
         self.replaced += replaced
         if root is not None:
             self.duration += self.spent if root.duration is None else root.duration
+            self.keep(root.size)
             self.properties |= root.properties
         self.properties = self.late_properties | self.properties
         self.spent = 0.0

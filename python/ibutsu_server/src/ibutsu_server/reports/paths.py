@@ -9,7 +9,9 @@ from ibutsu_server.reports.limits import Limits
 def safe_parts(name: str, limits: Limits) -> tuple[str, ...]:
     """The parts of a member's path, or a refusal if it is absolute or climbs."""
     if len(name) > limits.path_length:
-        raise ReportError(f"its path is longer than {limits.path_length:,} characters", member=name)
+        raise ReportError(
+            f"its path is longer than {limits.path_length:,} characters", limit="path_length", member=name
+        )
     slashed = name.replace("\\", "/")
     if slashed.startswith("/") or slashed[1:2] == ":":
         raise ReportError("its path is absolute, which is refused", member=name)

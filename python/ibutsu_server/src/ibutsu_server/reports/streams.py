@@ -68,9 +68,11 @@ class Budget:
     def spend(self, size: int) -> None:
         self.unpacked += size
         if self.unpacked > self._limits.unpacked_size:
-            raise ReportError(f"it unpacks to more than {self._limits.unpacked_size:,} bytes")
+            raise ReportError(f"it unpacks to more than {self._limits.unpacked_size:,} bytes", limit="unpacked_size")
         if self.unpacked > max(self._limits.ratio_free, self._limits.ratio * self._packed()):
-            raise ReportError(f"it unpacks to more than {self._limits.ratio} times its size, as only a bomb does")
+            raise ReportError(
+                f"it unpacks to more than {self._limits.ratio} times its size, as only a bomb does", limit="ratio"
+            )
 
 
 class Gunzip:
@@ -84,6 +86,16 @@ class Gunzip:
         self._started = False
 
     def read(self, size: int, /) -> bytes:
+        """All of `size` bytes, but at the end: who reads on until he has enough must not get them one by one."""
+        data = self._some(size)
+        if not data or len(data) == size:
+            return data
+        whole = bytearray(data)
+        while len(whole) < size and (data := self._some(size - len(whole))):
+            whole += data
+        return bytes(whole)
+
+    def _some(self, size: int) -> bytes:
         while True:
             if self._inflate.eof:
                 rest = (self._inflate.unused_data or self._packed.read(PIECE)).lstrip(b"\0")

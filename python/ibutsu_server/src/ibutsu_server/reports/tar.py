@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tarfile
 from collections.abc import Iterator
 from typing import Self
@@ -12,9 +13,14 @@ from ibutsu_server.reports.limits import KIB, MIB, Limits
 from ibutsu_server.reports.paths import safe_parts
 from ibutsu_server.reports.streams import PIECE, Reader, read_fully
 
-EXTENDED_HEADER = MIB  # bytes that tarfile may read at once: a header, or one with a long name or attributes
-GLOBAL_ATTRIBUTES = 1000  # pax attributes that hold for all members
+HEADERS = MIB  # bytes of the headers of one member: its own, and those with its long name and attributes
+GLOBAL_ATTRIBUTES = 100  # pax attributes that hold for all members
+GLOBAL_SIZE = 64 * KIB  # characters of them
 BLOCK = 512  # bytes, tar's own
+
+
+# tarfile looks for numbers in attributes, up to Python 3.12.5 in quadratic time.
+_LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 class _Forward:
@@ -23,6 +29,7 @@ class _Forward:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._position = 0
+        self.headers = 0  # bytes read of those of the next member
 
     def tell(self) -> int:
         return self._position
@@ -36,9 +43,12 @@ class _Forward:
         return self._position
 
     def read(self, size: int, /) -> bytes:
-        if not 0 <= size <= EXTENDED_HEADER:
-            raise ReportError(f"the tar has a header of more than {EXTENDED_HEADER // KIB:,} KiB")
+        self.headers += max(size, 0)
+        if size < 0 or self.headers > HEADERS:
+            raise ReportError(f"the tar has a header of more than {HEADERS // KIB:,} KiB")
         data = read_fully(self._reader, size)
+        if size > BLOCK and _LONG_NUMBER.search(data):
+            raise ReportError("the tar has a header with a number of more than 255 digits")
         self._position += len(data)
         return data
 
@@ -112,16 +122,21 @@ def tar_members(reader: Reader, limits: Limits) -> Iterator[TarMember]:
     count = 0
     while (info := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
+        forward.headers = 0
         count += 1
         if count > limits.members:
-            raise ReportError(f"it has more than {limits.members:,} members")
+            raise ReportError(f"it has more than {limits.members:,} members", limit="members")
         if len(tar.pax_headers) > GLOBAL_ATTRIBUTES:
             raise ReportError(f"it has more than {GLOBAL_ATTRIBUTES:,} attributes that hold for all members")
+        if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > GLOBAL_SIZE:
+            raise ReportError(f"its attributes that hold for all members are longer than {GLOBAL_SIZE:,} characters")
         parts = safe_parts(info.name, limits)
         if not (info.isdir() or info.isreg()) or info.issparse():
             raise ReportError(f"it is {_kind(info)}, which is refused", member=info.name)
+        if info.size < 0:
+            raise ReportError("its size is negative", member=info.name)
         if info.size > limits.member_size:
-            raise ReportError(f"it is larger than {limits.member_size:,} bytes", member=info.name)
+            raise ReportError(f"it is larger than {limits.member_size:,} bytes", limit="member_size", member=info.name)
         contents = TarContents(info.name, 0 if info.isdir() else info.size, forward)
         yield TarMember(info.name, parts, info.isdir(), info.size, contents)
         contents.close()

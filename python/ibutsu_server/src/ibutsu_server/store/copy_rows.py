@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ibutsu_core.records import ResultRecord
+from ibutsu_core.records import OUTCOMES, ResultRecord
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 END = struct.pack("!h", -1)
@@ -23,7 +23,10 @@ ARTIFACT_COLUMNS = "id, result_id, run_id, filename, upload_date, size"
 CHUNK_COLUMNS = "artifact_id, position, data"
 
 REMEMBERED = 1000
-"""Encoded values that a column keeps for the rows that repeat them."""
+"""Sources, components and environments whose fields are kept for the rows that repeat them."""
+
+REMEMBERED_SIZE = 1024
+"""Bytes of the longest that is kept."""
 
 _NULL = struct.pack("!i", -1)
 _UUID_LENGTH = struct.pack("!i", 16)
@@ -33,7 +36,7 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _length = struct.Struct("!i").pack
 _number = struct.Struct("!id").pack
 _whole = struct.Struct("!iq").pack
-_result_head = struct.Struct("!hi16s").pack
+_artifact_head = _result_head = struct.Struct("!hi16s").pack
 _json_head = struct.Struct("!ib").pack
 _chunk_head = struct.Struct("!hi16siii").pack
 
@@ -72,22 +75,33 @@ def as_json(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
-def artifact_row(  # noqa: PLR0917 - the columns
-    artifact_id: uuid.UUID,
-    result_id: uuid.UUID | None,
-    run_id: uuid.UUID | None,
-    filename: str,
-    upload_date: dt.datetime,
-    size: int,
-) -> bytes:
-    """Return one row of ARTIFACT_COLUMNS."""
-    fields = (identity(artifact_id), identity(result_id), identity(run_id), text(filename), instant(upload_date))
-    return struct.pack("!h", 6) + b"".join(fields) + _whole(8, size)
+class ArtifactRows:
+    """Rows of ARTIFACT_COLUMNS and CHUNK_COLUMNS for artifacts of one upload date. Ids are the 16 bytes of them."""
+
+    def __init__(self, upload_date: dt.datetime) -> None:
+        self._date = instant(upload_date)
+        self._names: dict[str, bytes] = {}
+
+    def row(
+        self, artifact_id: bytes, *, result_id: uuid.UUID | None, run_id: uuid.UUID | None, filename: str, size: int
+    ) -> bytes:
+        """Return the artifact's row; `size` is in bytes."""
+        names = self._names
+        if len(names) > REMEMBERED:
+            names.clear()
+        name = names.get(filename)
+        if name is None:
+            name = names[filename] = text(filename) + self._date
+        owners = identity(result_id) + identity(run_id)
+        return b"".join((_artifact_head(6, 16, artifact_id), owners, name, _whole(8, size)))
+
+    @staticmethod
+    def chunk(artifact_id: bytes, position: int, data: bytes) -> bytes:
+        """Return the row of one of its chunks."""
+        return _chunk_head(3, 16, artifact_id, 4, position, len(data)) + data
 
 
-def chunk_row(artifact_id: uuid.UUID, position: int, data: bytes) -> bytes:
-    """Return one row of CHUNK_COLUMNS."""
-    return _chunk_head(3, 16, artifact_id.bytes, 4, position, len(data)) + data
+_OUTCOMES = {outcome: text(outcome) for outcome in OUTCOMES}
 
 
 class ResultRows:
@@ -98,7 +112,7 @@ class ResultRows:
 
     def __init__(self, run_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
         self._owners = identity(run_id) + identity(project_id)
-        self._texts: dict[str | None, bytes] = {}
+        self._places: dict[tuple[str | None, ...], bytes] = {}
         self._start: dt.datetime | None = None
         self._start_field = _NULL
 
@@ -115,27 +129,30 @@ class ResultRows:
         """Return the result's row, with what the form and the run say in place of its own."""
         if start is not self._start:
             self._start, self._start_field = start, instant(start)
-        texts = self._texts
-        if len(texts) > REMEMBERED:
-            texts.clear()
+        known = self._places
+        if len(known) > REMEMBERED:
+            known.clear()
+        place = (source, component, env)
         test_id = result.test_id.encode()
+        data = as_json(metadata)
         return b"".join(
             (
                 _result_head(12, 16, result.id_bytes),
                 self._owners,
                 _length(len(test_id)),
                 test_id,
-                texts.get(result.result) or self._remember(result.result),
+                _OUTCOMES[result.result],
                 self._start_field,
                 _number(8, result.duration),
-                texts.get(source) or self._remember(source),
-                texts.get(component) or self._remember(component),
-                texts.get(env) or self._remember(env),
-                jsonb(metadata),
+                known.get(place) or self._remember(place),
+                _json_head(len(data) + 1, 1),
+                data,
                 _NULL if result.params is None else jsonb(result.params),
             )
         )
 
-    def _remember(self, value: str | None) -> bytes:
-        field = self._texts[value] = text(value)
-        return field
+    def _remember(self, place: tuple[str | None, ...]) -> bytes:
+        fields = b"".join(map(text, place))
+        if len(fields) <= REMEMBERED_SIZE:
+            self._places[place] = fields
+        return fields

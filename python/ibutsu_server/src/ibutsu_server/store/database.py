@@ -11,6 +11,9 @@ from ibutsu_core.settings import DatabaseSettings
 CONNECT_TIMEOUT = 10
 """Seconds."""
 
+# A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
+_SESSION = {"timezone": "UTC", "client_connection_check_interval": "1s"}
+
 # Classes of SQLSTATE that another attempt may not meet: connection, resources, operator intervention, system error;
 # serialization failure, deadlock, lock not available.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
@@ -38,7 +41,7 @@ def create_engine(settings: DatabaseSettings, *, application: str, pool_size: in
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": application,
-            "options": "-c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,

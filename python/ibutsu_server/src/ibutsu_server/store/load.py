@@ -12,7 +12,7 @@ from typing import Any
 from psycopg2 import errors
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
 from ibutsu_server.store import load_sql
@@ -23,10 +23,9 @@ from ibutsu_server.store.copy_rows import (
     END,
     HEADER,
     RESULT_COLUMNS,
+    ArtifactRows,
     ResultRows,
-    artifact_row,
     as_json,
-    chunk_row,
 )
 from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Project
@@ -103,6 +102,7 @@ class ReportLoader:
         self._stored_project: uuid.UUID | None = None
         self._without_project = False
         self._encoder = ResultRows(self._run.id, None)
+        self._artifact_encoder = ArtifactRows(now)
         self._results = _Rows()
         self._artifacts = _Rows()
         self._chunks = _Rows()
@@ -124,8 +124,7 @@ class ReportLoader:
     def replace_run(self, run: RunRecord) -> None:
         """Take a later and fuller account of the run."""
         if self._project is None and run.project is not None:
-            self._project = self._find_project(run.project)
-            self._refuse_foreign()
+            self._set_project(run.project)
         self._take(run)
 
     def add_result(self, result: ResultRecord) -> None:
@@ -145,13 +144,15 @@ class ReportLoader:
 
     def add_artifact(self, artifact: ArtifactRecord) -> None:
         """Store an artifact, one chunk in memory at a time."""
-        artifact_id = uuid7()
+        artifact_id = uuid7().bytes
         size = 0
         for position, data in enumerate(rechunk(artifact.chunks)):
             size += len(data)
-            if self._chunks.add(chunk_row(artifact_id, position, data)):
+            if self._chunks.add(self._artifact_encoder.chunk(artifact_id, position, data)):
                 self._flush_chunks()
-        row = artifact_row(artifact_id, artifact.result_id, artifact.run_id, artifact.filename, self._now, size)
+        row = self._artifact_encoder.row(
+            artifact_id, result_id=artifact.result_id, run_id=artifact.run_id, filename=artifact.filename, size=size
+        )
         self.loaded.artifacts += 1
         if self._artifacts.add(row):
             self._flush_artifacts()
@@ -165,9 +166,7 @@ class ReportLoader:
         self._flush_results()
         self._flush_artifacts()
         self._flush_chunks()
-        if self._project is None:
-            self._project = self._find_project(run.project)
-            self._refuse_foreign()
+        project = self._project or self._set_project(run.project)
         self.loaded.notes = run.notes
         metadata = merged(merged(self._stored or {}, run.metadata), form.metadata)
         if run.notes:
@@ -176,7 +175,7 @@ class ReportLoader:
         statement = load_sql.finish(existed=self._stored is not None, without_project=self._without_project)
         parameters = {
             "run_id": run.id,
-            "project_id": self._project.id,
+            "project_id": project.id,
             "start_time": run.start_time,
             "now": self._now,
             "source": form.source or run.source,
@@ -204,6 +203,13 @@ class ReportLoader:
         self._start = run.start_time or self._now
         self._encoder = ResultRows(run.id, self._project.id if self._project else None)
 
+    def _set_project(self, name: str | None) -> Project:
+        """Take the project that the report says, at last; the results until here were made without one."""
+        self._project = self._find_project(name)
+        self._without_project = self.loaded.results > 0
+        self._refuse_foreign()
+        return self._project
+
     def _refuse_foreign(self) -> None:
         stored, project = self._stored_project, self._project
         if project is not None and stored not in (None, project.id):
@@ -215,8 +221,13 @@ class ReportLoader:
     def _flush_results(self) -> None:
         if not self._results:
             return
-        self._without_project = self._without_project or self._project is None
-        self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+        try:
+            self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+        except errors.UniqueViolation as error:
+            raise RefusedError(
+                f"A result of the run {self.loaded.run_id} has an id that is stored already: "
+                f"{error.diag.message_detail}"
+            ) from error
         if self._stored is not None:
             self._upsert_results()
         self._progress(self.loaded.results)
@@ -237,15 +248,8 @@ class ReportLoader:
         self._progress(self.loaded.results)
 
     def _copy(self, rows: _Rows, table: str, columns: str) -> None:
-        if not rows:
-            return
-        try:
+        if rows:
             self._cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", rows.taken(), READ_SIZE)
-        except errors.UniqueViolation as error:
-            raise RefusedError(
-                f"A result of the run {self.loaded.run_id} has an id that is stored already: "
-                f"{error.diag.message_detail}"
-            ) from error
 
 
 class _Rows:

@@ -69,7 +69,7 @@ _DELETE_UPLOAD = "DELETE FROM upload_chunks WHERE import_id = :import_id"
 _MARK_DONE = """
     UPDATE imports SET status = 'done', finished = clock_timestamp(), run_id = :run_id, project_id = :project_id,
         format = :format, error = NULL, metadata = CAST(:data AS jsonb)
-    WHERE id = :import_id AND status = 'running' RETURNING id
+    WHERE id = :import_id AND status IN ('pending', 'running') RETURNING id
 """
 
 

@@ -8,18 +8,23 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 UPDATE = """
-    WITH counted AS (
-        SELECT count(*) AS tests,
-               count(*) FILTER (WHERE result = 'failed') AS failures,
-               count(*) FILTER (WHERE result = 'error') AS errors,
-               count(*) FILTER (WHERE result = 'skipped') AS skips,
-               count(*) FILTER (WHERE result = 'xfailed') AS xfailures,
-               count(*) FILTER (WHERE result = 'xpassed') AS xpasses,
+    WITH of_outcome AS (
+        SELECT result, count(*) AS tests, sum(duration) AS duration
+        FROM results WHERE run_id = :run_id GROUP BY result
+    ), counted AS (
+        SELECT coalesce(sum(tests), 0)::bigint AS tests,
+               coalesce(sum(tests) FILTER (WHERE result = 'failed'), 0)::bigint AS failures,
+               coalesce(sum(tests) FILTER (WHERE result = 'error'), 0)::bigint AS errors,
+               coalesce(sum(tests) FILTER (WHERE result = 'skipped'), 0)::bigint AS skips,
+               coalesce(sum(tests) FILTER (WHERE result = 'xfailed'), 0)::bigint AS xfailures,
+               coalesce(sum(tests) FILTER (WHERE result = 'xpassed'), 0)::bigint AS xpasses,
                coalesce(sum(duration), 0) AS duration
-        FROM results WHERE run_id = :run_id
+        FROM of_outcome
     ), earliest AS (
+        -- The expression keeps the planner from walking the index of all results' times for those of one run.
         SELECT start_time, env, component, project_id, source, metadata
-        FROM results WHERE run_id = :run_id ORDER BY start_time NULLS LAST, id LIMIT 1
+        FROM results WHERE run_id = :run_id
+        ORDER BY start_time AT TIME ZONE 'UTC' NULLS LAST, id LIMIT 1
     ), facts AS (
         SELECT counted.*,
                tests - failures - errors - skips - xfailures - xpasses AS passes,

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import time
 import uuid
 from collections.abc import Callable, Container
 from typing import Any
@@ -18,12 +19,18 @@ from ibutsu_server.store.models import Import, Run, UploadChunk
 CHUNK_SIZE = 512 * 1024
 """Bytes of a chunk; all but the last of an upload have just this many."""
 
+# Bytes of COPY's binary format around the only field of its only row: the header, and two counts; the end mark.
+_BEFORE_DATA = 19 + 2 + 4
+_AFTER_DATA = 2
+
 UNFINISHED = ("pending", "running")
 
-UNSENT_AFTER = "2 minutes"
 LOST_AFTER = "30 seconds"
 """How long ago an import whose message is nowhere was sent, or one that nobody works on was begun, at least, before it
 is sent again."""
+
+PATIENCE = 5.0
+"""Seconds to wait for an import's lock: PostgreSQL finds out in about one that the worker that held it is gone."""
 
 
 class UploadWriter(io.RawIOBase):
@@ -121,13 +128,14 @@ class UploadReader(io.RawIOBase):
         return len(data)
 
     def _fetch(self, position: int) -> bytes:
-        query = sa.select(UploadChunk.data).where(
-            UploadChunk.import_id == self._import_id, UploadChunk.position == position
-        )
-        data = self._session.scalar(query)
-        if data is None:
+        # By COPY, for the bytes of a query's answer come as twice as many hexadecimal digits.
+        query = f"SELECT data FROM upload_chunks WHERE import_id = '{self._import_id}' AND position = {position:d}"  # noqa: S608 - of a UUID and a number
+        file = io.BytesIO()
+        cursor: Any = self._session.connection().connection.cursor()
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", file)
+        if cursor.rowcount != 1:
             raise MissingUploadError(f"Chunk {position} of the upload {self._import_id} is not in the database.")
-        return bytes(data)
+        return file.getvalue()[_BEFORE_DATA:-_AFTER_DATA]
 
 
 class MissingUploadError(Exception):
@@ -139,8 +147,20 @@ def claim(session: Session, import_id: uuid.UUID, *, retries: int) -> Import | N
 
     None where there is nothing to do: it has ended, or another worker is at it. `retries` is how often the message
     was sent again by a worker that met a transient failure. An import that still counts as running, without such a
-    retry, lost its worker.
+    retry, lost its worker; or it has a second message, which came in the instant before the first had its lock. That
+    worker's lock may outlive it for a moment, and the message that tells of its end would be gone for nothing, so the
+    lock is waited for.
     """
+    deadline = time.monotonic() + PATIENCE
+    while (row := _begin(session, import_id, retries)) is None and time.monotonic() < deadline:
+        if not session.scalar(sa.select(Import.status.in_(UNFINISHED)).where(Import.id == import_id)):
+            break
+        session.rollback()
+        time.sleep(0.2)
+    return row
+
+
+def _begin(session: Session, import_id: uuid.UUID, retries: int) -> Import | None:
     lost = sa.case((sa.and_(Import.status == "running", Import.retries >= retries), 1), else_=0)
     row = session.execute(
         sa.update(Import)
@@ -163,11 +183,11 @@ def lock(session: Session, import_id: uuid.UUID) -> bool:
     return bool(session.scalar(sa.select(_lockable(import_id))))
 
 
-def failed_once(session: Session, import_id: uuid.UUID, sentence: str, *, delay: float) -> None:
-    """Note why an attempt failed that is to be repeated in `delay` seconds, in a transaction of its own."""
-    again = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, delay)
-    values = {"status": "pending", "sent": again, "error": _holdable(sentence)}
-    session.execute(sa.update(Import).where(Import.id == import_id, Import.status == "running").values(values))
+def failed_once(session: Session, import_id: uuid.UUID, sentence: str) -> None:
+    """Note why an attempt failed that is to be repeated, in a transaction of its own; not while another is at it."""
+    values = {"status": "pending", "error": _holdable(sentence)}
+    mine = (Import.id == import_id, Import.status == "running", _lockable(import_id))
+    session.execute(sa.update(Import).where(*mine).values(values))
     session.commit()
 
 
@@ -187,7 +207,7 @@ def same_as(session: Session, row: Import) -> Import | None:
     Whoever stores the same at this moment is waited for; the lock goes with the transaction.
     """
     session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 2))"), {"key": row.fingerprint})
-    run_exists = sa.exists().where(Run.id == Import.run_id)
+    run_exists = sa.exists().where(Run.id == Import.run_id, Run.project_id == Import.project_id)
     return session.scalar(
         sa.select(Import)
         .where(Import.fingerprint == row.fingerprint, Import.status != "error", Import.id != row.id)
@@ -205,7 +225,7 @@ def retry(session: Session, import_id: uuid.UUID) -> bool:
     again = session.execute(
         sa.update(Import)
         .where(Import.id == import_id, Import.status == "error", bytes_are_there)
-        .values(status="pending", attempts=0, lost=0, retries=0, sent=None, started=None, finished=None)
+        .values(status="pending", attempts=0, lost=0, retries=0, sent=None, started=None, finished=None, error=None)
         .returning(Import.id)
     )
     return again.scalar_one_or_none() is not None
@@ -221,27 +241,23 @@ def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
     session.commit()
 
 
-def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> list[uuid.UUID]:
+def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> list[tuple[uuid.UUID, int]]:
     """Return the imports that nobody works on and that no message will start, and keep their locks.
 
     A working import holds its lock, so a lock that can be had says that its worker is gone. `waiting` gives the
     imports whose message is on the queue; it is asked after the database, so that what was sent meanwhile is there.
+    With each comes the count of retries that its message is to go on from: one that waits for its retry is among
+    them, since nothing tells whether the worker that holds the message still lives, and a message too many is harmless.
     """
-    now = sa.func.now()
-    query = sa.select(Import.id, Import.status).where(
-        sa.or_(
-            sa.and_(
-                Import.status == "pending",
-                sa.func.coalesce(Import.sent, Import.created) < now - _interval(UNSENT_AFTER),
-            ),
-            sa.and_(Import.status == "running", Import.started < now - _interval(LOST_AFTER)),
-        )
+    since = sa.case((Import.status == "running", Import.started), else_=sa.func.coalesce(Import.sent, Import.created))
+    query = sa.select(Import.id, Import.status, Import.retries).where(
+        Import.status.in_(UNFINISHED), since < sa.func.now() - sa.cast(LOST_AFTER, sa.Interval)
     )
     candidates = list(session.execute(query))
-    queued = waiting() if any(status == "pending" for _, status in candidates) else ()
+    queued = waiting() if any(status == "pending" for _, status, _ in candidates) else ()
     return [
-        import_id
-        for import_id, status in candidates
+        (import_id, retries)
+        for import_id, status, retries in candidates
         if not (status == "pending" and import_id in queued) and lock(session, import_id)
     ]
 
@@ -262,10 +278,6 @@ def delete_failed(session: Session, before: dt.datetime) -> int:
 def mark_sent(session: Session, import_id: uuid.UUID) -> None:
     """Note that the import's message is on the broker. Does not commit."""
     session.execute(sa.update(Import).where(Import.id == import_id).values(sent=sa.func.now()))
-
-
-def _interval(text: str) -> sa.ColumnElement[Any]:
-    return sa.cast(text, sa.Interval)
 
 
 def _lockable(import_id: uuid.UUID) -> sa.ColumnElement[bool]:

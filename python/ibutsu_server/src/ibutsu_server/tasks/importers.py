@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from celery import Task, shared_task
@@ -17,19 +17,17 @@ from sqlalchemy.orm import Session, scoped_session
 from ibutsu_core.records import ArtifactRecord, ResultRecord
 from ibutsu_core.settings import Settings
 from ibutsu_core.task import IbutsuTask
-from ibutsu_server.reports import ReportError, read_report
+from ibutsu_server.reports import Report, ReportError, read_report
 from ibutsu_server.store import projects, uploads
 from ibutsu_server.store.database import is_transient
 from ibutsu_server.store.load import Form, Loaded, RefusedError, ReportLoader
 from ibutsu_server.store.models import Import, Project, User
+from ibutsu_server.tasks.progress import Progress
 
 logger = get_task_logger(__name__)
 
 MAX_ATTEMPTS = 30
-"""Times that workers begin with an import before it is given up, whatever the reason."""
-
-PROGRESS_INTERVAL = 0.5
-"""Seconds between two reports of progress."""
+"""Times that workers begin with an import before it is given up; those that were lost have a limit of their own."""
 
 
 class ImportTask(IbutsuTask):
@@ -42,12 +40,8 @@ class ImportTask(IbutsuTask):
         reason = f"The database was away or busy ({type(error).__name__}); it is tried again in {delay:.0f} s."
         try:
             session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
-            uploads.failed_once(
-                session(),
-                uuid.UUID(str(self.request.id if not self.request.args else self.request.args[0])),
-                reason,
-                delay=delay,
-            )
+            (file_id,) = self.request.args or (self.request.kwargs or {}).values()
+            uploads.failed_once(session(), uuid.UUID(file_id), reason)
         except Exception as failure:  # noqa: BLE001 - the retry matters more than its note
             logger.warning("import %s: its retry could not be noted: %s", self.request.id, type(failure).__name__)
 
@@ -102,9 +96,9 @@ def _refuse_endless(row: Import) -> None:
             f"{row.filename}: {row.lost} workers were lost while they imported it (killed, or out of memory), "
             f"so it is not tried again. `ibutsu imports retry {row.id}` does."
         )
-    if row.attempts > MAX_ATTEMPTS:
+    if row.attempts - row.lost > MAX_ATTEMPTS:
         raise RefusedError(
-            f"{row.filename}: its import was begun {MAX_ATTEMPTS} times and never ended. "
+            f"{row.filename}: its import was begun {row.attempts - 1} times and never ended. "
             f"The last attempt failed so: {row.error or 'no reason is known'}"
         )
 
@@ -134,7 +128,17 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
         limits=_settings().limits,
         now=now,
     )
-    progress = _Progress(task, reader, row.size)
+    with Progress(task) as progress:
+
+        def tell(results: int) -> None:
+            if progress.is_due():
+                read = min(reader.bytes_read, row.size)
+                progress.tell(bytes_read=read, bytes_total=row.size, results=results)
+
+        return _stored(session, row, report, now, tell)
+
+
+def _stored(session: Session, row: Import, report: Report, now: dt.datetime, tell: Callable[[int], None]) -> Loaded:
     loader = ReportLoader(
         session,
         project=session.get(Project, row.project_id) if row.project_id else None,
@@ -142,7 +146,7 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
         form=Form(source=row.source, metadata=row.data.get("form") or {}),
         now=now,
         keeps_sources=report.format == "archive",
-        progress=progress.tell,
+        progress=tell,
     )
     begun = False
     for record in report:
@@ -171,22 +175,3 @@ def _find_project(session: Session, row: Import, name: str | None) -> Project:
     if project is None or user is None or not projects.may_use(session, user, project):
         raise RefusedError(f"{row.filename} is for the project {name!r}, which does not exist or is not yours.")
     return project
-
-
-class _Progress:
-    def __init__(self, task: Task[Any, Any], reader: uploads.UploadReader, size: int) -> None:
-        self._task = task
-        self._reader = reader
-        self._size = size
-        self._told = 0.0
-
-    def tell(self, results: int) -> None:
-        now = time.monotonic()
-        if now - self._told < PROGRESS_INTERVAL:
-            return
-        self._told = now
-        meta = {"bytes_read": min(self._reader.bytes_read, self._size), "bytes_total": self._size, "results": results}
-        try:
-            self._task.update_state(state="PROGRESS", meta=meta)
-        except Exception as error:  # noqa: BLE001 - progress is a courtesy; the import goes on without it
-            logger.warning("import %s: progress could not be told: %s", self._task.request.id, error)

@@ -50,11 +50,12 @@ def sync_aborted_runs() -> dict[str, Any]:
             session.rollback()
             failed += 1
             logger.exception("run %s: its summary could not be repaired", run_id)
-    import_ids = uploads.left_over(session, lambda: waiting(celery))
+    left = uploads.left_over(session, lambda: waiting(celery))
     session.commit()  # Ends the transaction that holds their locks, before a worker takes them.
-    for import_id in import_ids:
-        import_results.apply_async((str(import_id),), task_id=str(import_id))
+    for import_id, retries in left:
+        # Celery takes the count of retries here, which its types do not say.
+        import_results.apply_async((str(import_id),), task_id=str(import_id), retries=retries)  # type: ignore[call-arg]
         uploads.mark_sent(session, import_id)
         session.commit()
-    logger.info("repaired %d runs, %d failed; sent %d imports again", repaired, failed, len(import_ids))
-    return {"repaired": repaired, "failed": failed, "sent": len(import_ids)}
+    logger.info("repaired %d runs, %d failed; sent %d imports again", repaired, failed, len(left))
+    return {"repaired": repaired, "failed": failed, "sent": len(left)}

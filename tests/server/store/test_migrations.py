@@ -1,0 +1,35 @@
+"""The migrations make the schema that the models describe, from nothing and from every earlier revision."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.store import migrate
+from ibutsu_server.store.database import create_engine
+from ibutsu_server.store.models import Base
+
+
+def differences(connection: sa.Connection) -> list[object]:
+    """Return what the database has and the models have not, or the other way round."""
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return list(compare_metadata(context, Base.metadata))
+
+
+@pytest.mark.parametrize("revision", ["base", "0001"])
+def test_the_schema_is_that_of_the_models_wherever_it_comes_from(database: DatabaseSettings, revision: str) -> None:
+    engine = create_engine(database, application="tests")
+    with engine.begin() as connection:
+        assert differences(connection) == []
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+        assert differences(connection), "There is something to upgrade."
+    migrate.upgrade(database)
+    with engine.begin() as connection:
+        assert differences(connection) == []
+    engine.dispose()
