@@ -258,7 +258,8 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
     made("/project", name="shared", group_id=shared_group, users=["bob@example.com"])
     made("/dashboard", title="anns secret")
     made("/widget-config", widget="result-summary", title="anns secret")
-    failed = ann.post("/import", data=upload_to({"project_id": project_id})).get_json()["id"]
+    bytes_of_its_own = (io.BytesIO(b"<testsuite></testsuite>"), "failed.xml")
+    failed = ann.post("/import", data={"importFile": bytes_of_its_own, "project": project_id}).get_json()["id"]
     row = session.get(Import, uuid.UUID(failed))
     assert row is not None
     row.status, row.error = "error", "anns secret"
