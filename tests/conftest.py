@@ -81,7 +81,7 @@ def broker_url(redis_server: str) -> Iterator[str]:
 def environment(database: DatabaseSettings, broker_url: str) -> dict[str, str]:
     """The environment that the specification's processes need, beside what this process has."""
     return {
-        **{key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TZ", "TMPDIR") if key in os.environ},
+        **{key: os.environ[key] for key in ("PATH", "PYTHONPATH", "HOME", "LANG", "TZ", "TMPDIR") if key in os.environ},
         "CELERY_BROKER_URL": broker_url,
         "CELERY_RESULT_BACKEND": broker_url,
         "POSTGRESQL_HOST": database.host,

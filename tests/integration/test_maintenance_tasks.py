@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from ibutsu_core.celery_utils import create_broker_celery_app
 from ibutsu_core.settings import CelerySettings
 from ibutsu_server.store import artifacts, projects
-from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Result, Run, User
+from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Result, Run, UploadChunk, User
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -162,3 +162,19 @@ def test_a_query_gives_the_page_that_the_user_may_see(session: Session, call: Ca
     assert page["results"] == []
     with pytest.raises(Exception, match="is not of the form"):
         call("query.query_task", "runs", ["nonsense"], user_id=admin)
+
+
+def test_uploads_of_imports_that_failed_long_ago_are_deleted(
+    session: Session, store_upload: Callable[..., uuid.UUID], call: Callable[..., Any]
+) -> None:
+    keys = [store_upload(f"upload {days}".encode()) for days in (40, 20)]
+    for key, days in zip(keys, (40, 20), strict=True):
+        row = session.get_one(Import, key)
+        row.status, row.finished = "error", NOW - dt.timedelta(days=days)
+    session.commit()
+    assert call("db.prune_old_import_files", 30)["uploads"] == 1
+    session.rollback()
+    assert session.scalars(sa.select(UploadChunk.import_id)).all() == [keys[1]]
+    assert session.get(Import, keys[0]) is not None
+    with pytest.raises(ValueError, match="0 days"):
+        call("db.prune_old_import_files", 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import flask
+import jsonschema_rs
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
@@ -16,6 +18,7 @@ from werkzeug.test import TestResponse, encode_multipart
 
 from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
 from ibutsu_server import api
+from ibutsu_server.api import openapi
 from ibutsu_server.applications import create_flask
 from ibutsu_server.store import accounts
 from ibutsu_server.store.models import Project, ProjectMember, User
@@ -28,10 +31,43 @@ def make_app(database: DatabaseSettings, redis_url: str) -> flask.Flask:
     return app
 
 
+class Conformance:
+    """Compares each answer of an application with its OpenAPI document."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self.document = openapi.document(app)
+        self.problems: list[str] = []
+        app.after_request(self.check)
+
+    def check(self, response: flask.Response) -> flask.Response:
+        request = flask.request
+        path = re.sub(r"<(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else ""
+        described = self.document["paths"].get(path, {}).get(request.method.lower())
+        if described is not None:
+            self.problems += [f"{request.method} {path}: {response.status_code} {problem}"
+                              for problem in self._problems(described, response)]  # fmt: skip
+        return response
+
+    def _problems(self, described: dict[str, Any], response: flask.Response) -> Iterator[str]:
+        known = described["responses"].get(str(response.status_code))
+        if known is None:
+            yield "is not documented"
+            return
+        ((media_type, content),) = known["content"].items()
+        if media_type not in ("*/*", response.mimetype):
+            yield f"is {response.mimetype}"
+        if media_type == "application/json":
+            schema = {**content["schema"], "components": self.document["components"]}
+            for error in jsonschema_rs.Draft202012Validator(schema, validate_formats=True).iter_errors(response.json):
+                yield f"{list(error.instance_path)}: {error.message}"
+
+
 @pytest.fixture
 def app(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
     app = make_app(database, broker_url)
+    conformance = Conformance(app)
     yield app
+    assert conformance.problems == []
     assert app.extensions["ibutsu_engine"].pool.checkedout() == 0, "A request kept its connection."
     app.extensions["ibutsu_engine"].dispose()
 
@@ -121,6 +157,14 @@ def bob(person: Callable[..., Person]) -> Person:
 @pytest.fixture
 def boss(person: Callable[..., Person]) -> Person:
     return person("boss", superadmin=True)
+
+
+@pytest.fixture
+def away(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
+    """The API with a database that is away."""
+    app = make_app(dataclasses.replace(database, port=1), broker_url)
+    yield app
+    app.extensions["ibutsu_engine"].dispose()
 
 
 @pytest.fixture

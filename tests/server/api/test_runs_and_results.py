@@ -188,7 +188,7 @@ def test_pages_walk_through_everything_once_newest_first(ann: Any) -> None:
         walked += answer["runs"]
     assert sorted(run["id"] for run in walked) == sorted(run["id"] for run in runs)
     assert [run["start_time"] for run in walked] == sorted((run["start_time"] for run in runs), reverse=True)
-    past = ann.get("/run?page=2147483647&pageSize=2147483647").get_json()
+    past = ann.get("/run?page=2147483647&pageSize=500").get_json()
     assert past["runs"] == []
     assert past["pagination"]["totalItems"] == 5
     for bad in ("pageSize=0", "pageSize=-1", "page=x", "pageSize=1.5", f"page={10**30}", "pageSize="):

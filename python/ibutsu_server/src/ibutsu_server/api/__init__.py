@@ -6,10 +6,13 @@ import importlib
 
 import flask
 
-from ibutsu_server.api import access, broker, errors, run_page
+from ibutsu_server.api import access, broker, errors, openapi, run_page, run_task
 from ibutsu_server.api.blueprint import api
 
-_RESOURCES = ("artifacts", "health", "imports", "login", "projects", "results", "runs", "users")
+_RESOURCES = (
+    "admin_projects", "admin_users", "artifacts", "dashboards", "groups", "health", "imports", "login", "projects",
+    "results", "runs", "tasks", "users", "widget_configs", "widgets",
+)  # fmt: skip
 
 
 def register(app: flask.Flask) -> None:
@@ -23,4 +26,6 @@ def register(app: flask.Flask) -> None:
     app.before_request(access.authenticate)
     errors.register(app)
     app.register_blueprint(api, url_prefix="/api")
+    run_task.register(app)
     run_page.register(app)
+    openapi.register(app)

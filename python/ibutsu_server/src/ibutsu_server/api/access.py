@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import flask
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
+from ibutsu_server.api import operations
 from ibutsu_server.store import accounts, pages, projects
 from ibutsu_server.store.models import Base, Project, User
 
-View = TypeVar("View", bound=Callable[..., Any])
 Row = TypeVar("Row", bound=Base)
 
 
-def public(view: View) -> View:
-    """Mark a view that needs no token."""
-    view.is_public = True  # type: ignore[attr-defined]
-    return view
+class Owned(Protocol):
+    """A row of a project, or of a user alone where `project_id` is None."""
+
+    project_id: Any
+    user_id: Any
 
 
 def session() -> Session:
@@ -35,12 +35,15 @@ def user() -> User:
 
 
 def authenticate() -> None:
-    """Refuse a request of the API whose view is not public and that has no valid token."""
-    if flask.request.blueprint != "api" or flask.request.endpoint is None:
+    """Refuse a request of the API that has no valid token, unless its view needs none or looks at it itself."""
+    if flask.request.endpoint is None:
+        return
+    described = operations.of(flask.current_app.view_functions[flask.request.endpoint])
+    if described is None and flask.request.blueprint != "api":
         return
     if "\x00" in flask.request.full_path or any("\x00" in value for value in flask.request.args.values()):
         raise BadRequest("The address holds a NUL character.")
-    if not getattr(flask.current_app.view_functions[flask.request.endpoint], "is_public", False):
+    if described is None or (described.needs_token and not described.identifies_itself):
         identify()
 
 
@@ -49,10 +52,21 @@ def identify() -> None:
     authorization = flask.request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise Unauthorized("Send a token: Authorization: Bearer <token>.")
-    found = accounts.user_of_bearer(session(), authorization.token)
+    identify_by(authorization.token)
+
+
+def identify_by(token: str) -> None:
+    """Find the user of the token, or raise Unauthorized."""
+    found = accounts.user_of_bearer(session(), token)
     if found is None:
         raise Unauthorized("The token is not valid: it is malformed, expired or deleted.")
     flask.g.user = found
+
+
+def require_superadmin() -> None:
+    """Raise Forbidden unless the user is a superadmin."""
+    if not user().is_superadmin:
+        raise Forbidden("Only superadmins can do this.")
 
 
 def uuid_of(text: str, what: str = "id") -> uuid.UUID:
@@ -66,6 +80,17 @@ def uuid_of(text: str, what: str = "id") -> uuid.UUID:
 def visible(project_id: InstrumentedAttribute[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that the user may see the project that the column names."""
     return pages.visible(user(), project_id)
+
+
+def visible_or_own(model: type[Owned]) -> sa.ColumnElement[bool]:
+    """Return the condition that the user may see the row: by its project, or as its own where it has none."""
+    return sa.or_(visible(model.project_id), sa.and_(model.project_id.is_(None), model.user_id == user().id))
+
+
+def require_visible_or_own(row: Owned) -> None:
+    """Raise Forbidden unless the user may see the row: by its project, or as its own where it has none."""
+    if row.project_id is not None or row.user_id != user().id:
+        require_project(row.project_id)
 
 
 def require_project(project_id: uuid.UUID | None) -> None:

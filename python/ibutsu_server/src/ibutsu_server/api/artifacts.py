@@ -19,6 +19,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ibutsu_server.api import access, answers, bodies, multipart, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.operations import Raw, operation
 from ibutsu_server.store import artifacts
 from ibutsu_server.store.models import Artifact, Result, Run
 
@@ -45,21 +46,22 @@ def serialise(artifact: Artifact) -> schemas.Artifact:
 
 
 @api.get("/artifact")
-def get_artifacts() -> flask.Response:
+@operation(query=schemas.ArtifactQuery, answers={200: schemas.Artifacts})
+def get_artifacts(query: schemas.ArtifactQuery) -> flask.Response:
     """List the artifacts of a run or of a result, in the order of their arrival."""
-    arguments = flask.request.args
     owned = sa.or_(
         Artifact.result_id.in_(sa.select(Result.id).where(access.visible(Result.project_id))),
         Artifact.run_id.in_(sa.select(Run.id).where(access.visible(Run.project_id))),
     )
     where = [sa.true() if access.user().is_superadmin else owned]
-    for argument, column in (("resultId", Artifact.result_id), ("runId", Artifact.run_id)):
-        if argument in arguments:
-            where.append(column == access.uuid_of(arguments[argument], argument))
-    return answers.page("artifacts", Artifact, serialise, where=where, order=[Artifact.id.asc()])
+    for owner_id, column in ((query.resultId, Artifact.result_id), (query.runId, Artifact.run_id)):
+        if owner_id:
+            where.append(column == owner_id)
+    return answers.page("artifacts", Artifact, serialise, query, where=where, order=[Artifact.id.asc()])
 
 
 @api.post("/artifact")
+@operation(form=schemas.ArtifactForm, answers={201: schemas.Artifact}, errors=(403, 404))
 def add_artifact() -> flask.Response:
     """Store a file of a run or of a result."""
     fields: dict[str, str] = {}
@@ -106,12 +108,14 @@ def _stored(fields: dict[str, str], file: IO[bytes]) -> flask.Response:
 
 
 @api.get("/artifact/<artifact_id>")
+@operation(answers={200: schemas.Artifact}, errors=(403, 404))
 def get_artifact(artifact_id: str) -> flask.Response:
     """Answer with one artifact, without its bytes."""
     return answers.one(serialise(_readable(artifact_id)))
 
 
 @api.get("/artifact/<artifact_id>/download")
+@operation(answers={200: Raw("*/*")}, errors=(403, 404))
 def download_artifact(artifact_id: str) -> flask.Response:
     """Answer with the bytes, to be saved under the artifact's name."""
     artifact = _readable(artifact_id)
@@ -121,18 +125,20 @@ def download_artifact(artifact_id: str) -> flask.Response:
 
 
 @api.get("/artifact/<artifact_id>/view")
+@operation(answers={200: Raw("*/*")}, errors=(403, 404))
 def view_artifact(artifact_id: str) -> flask.Response:
     """Answer with the bytes, to be shown."""
     return _content(_readable(artifact_id))
 
 
 @api.delete("/artifact/<artifact_id>")
+@operation(answers={200: schemas.Message}, errors=(403, 404))
 def delete_artifact(artifact_id: str) -> flask.Response:
     """Delete the artifact and its bytes."""
     artifact = _readable(artifact_id)
     access.session().execute(sa.delete(Artifact).where(Artifact.id == artifact.id))
     access.session().commit()
-    return flask.jsonify(message="The artifact is deleted.")
+    return answers.message("The artifact is deleted.")
 
 
 def disposition(filename: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import flask
 import pydantic
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a JSON body at most."""
@@ -26,17 +26,24 @@ _NO = frozenset(("false", "0", "no", "off", ""))
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def read(model: type[Body]) -> Body:
-    """Return the request's JSON object as `model`; raise UnsupportedMediaType or BadRequest with a sentence."""
-    if not flask.request.is_json:
-        raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
+def read(model: type[Body], *, other_type: type[HTTPException] = UnsupportedMediaType) -> Body:
+    """Return the request's JSON object as `model`; raise BadRequest, or `other_type` for what is not sent as JSON."""
     flask.request.max_content_length = MAX_BODY
-    value = json_object(flask.request.get_data(cache=False), "body")
+    data = flask.request.get_data(cache=False)
+    if not data:
+        raise BadRequest("The body is empty; send a JSON object.")
+    if not flask.request.is_json:
+        raise other_type("Send JSON, with Content-Type: application/json.")
+    value = json_object(data, "body")
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-        raise BadRequest(f"The body is not right: {'; '.join(problems)}.") from error
+        raise BadRequest(f"The body is not right: {problems(error)}.") from error
+
+
+def problems(error: pydantic.ValidationError) -> str:
+    """Return what is wrong, the first five of it, in one line."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
 
 
 def json_object(text: bytes | str, what: str) -> dict[str, Any]:

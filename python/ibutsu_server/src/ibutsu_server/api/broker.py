@@ -29,7 +29,7 @@ READ_TIMEOUT = 1
 
 
 class Broker:
-    """Sends tasks and reads their progress. Neither raises when Redis is away."""
+    """Sends tasks and reads their states."""
 
     def __init__(self, settings: CelerySettings) -> None:
         # No result backend: Celery would subscribe to each task's result, and wait for Redis much longer.
@@ -51,12 +51,13 @@ class Broker:
             retry=Retry(NoBackoff(), 0),
         )
 
-    def send(self, task: str, args: list[Any], task_id: uuid.UUID) -> bool:
+    def send(self, task: str, args: list[Any], task_id: uuid.UUID, *, kwargs: dict[str, Any] | None = None) -> bool:
         """Put the task on the queue; return whether that worked."""
         try:
             self._celery.send_task(
                 task,
                 args=args,
+                kwargs=kwargs,
                 task_id=str(task_id),
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0.2, "interval_step": 0},
@@ -69,14 +70,19 @@ class Broker:
     def progress(self, task_id: uuid.UUID) -> dict[str, Any] | None:
         """Return what the running task said of its progress, None when it said nothing or Redis is away."""
         try:
-            text = cast("bytes | None", self._results.get(f"celery-task-meta-{task_id}"))
-            state = json.loads(text or b"null")
-        except (redis.RedisError, OSError, ValueError) as error:
+            state = self.state(task_id)
+        except (redis.RedisError, OSError) as error:
             logger.info("The progress of task %s is unknown: %s", task_id, error)
             return None
-        if not isinstance(state, dict) or state.get("status") != "PROGRESS" or not isinstance(state["result"], dict):
+        if state is None or state.get("status") != "PROGRESS" or not isinstance(state["result"], dict):
             return None
         return state["result"]
+
+    def state(self, task_id: uuid.UUID) -> dict[str, Any] | None:
+        """Return what the result backend holds of the task, None when nothing. Raises when Redis is away."""
+        text = cast("bytes | None", self._results.get(f"celery-task-meta-{task_id}"))
+        state = json.loads(text or b"null")
+        return state if isinstance(state, dict) else None
 
 
 def broker() -> Broker:

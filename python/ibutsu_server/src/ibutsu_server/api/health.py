@@ -6,36 +6,37 @@ import flask
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ibutsu_server.api import access
+from ibutsu_server.api import access, answers, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.operations import operation
 
 
 @api.get("/health")
-@access.public
+@operation(answers={200: schemas.Health}, public=True, database=False)
 def get_health() -> flask.Response:
     """Say that the server answers."""
-    return flask.jsonify(status="OK", message="The server answers.")
+    return answers.one(schemas.Health(status="OK", message="The server answers."))
 
 
 @api.get("/health/database")
-@access.public
+@operation(answers={200: schemas.Health, 500: schemas.Health}, identifies_itself=True, database=False)
 def get_database_health() -> flask.Response:
-    """Say whether the database answers; it needs a token all the same, which needs the database."""
+    """Say whether the database answers."""
+    # The token is looked at here, since that needs the database too.
     try:
         access.identify()
         access.session().execute(sa.text("SELECT 1"))
     except exc.SQLAlchemyError:
-        response = flask.jsonify(status="Error", message="The database does not answer.")
-        response.status_code = 500
-        return response
-    return flask.jsonify(status="OK", message="The database answers.")
+        return answers.one(schemas.Health(status="Error", message="The database does not answer."), 500)
+    return answers.one(schemas.Health(status="OK", message="The database answers."))
 
 
 @api.get("/health/info")
+@operation(answers={200: schemas.HealthInfo})
 def get_health_info() -> flask.Response:
     """Say the addresses that people use."""
     base = public_url()
-    return flask.jsonify(frontend=base, backend=base, api_ui=f"{base}/api/ui/")
+    return answers.one(schemas.HealthInfo(frontend=base, backend=base, api_ui=f"{base}/api/ui/"))
 
 
 def public_url() -> str:

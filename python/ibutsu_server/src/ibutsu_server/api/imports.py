@@ -11,12 +11,12 @@ from typing import Any
 
 import flask
 import pydantic
-import sqlalchemy as sa
 from werkzeug.exceptions import BadRequest, Conflict
 
 from ibutsu_server.api import access, answers, bodies, filters, multipart, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.broker import broker
+from ibutsu_server.api.operations import operation
 from ibutsu_server.reports.values import uuid_in
 from ibutsu_server.store import uploads
 from ibutsu_server.store.models import Import
@@ -49,24 +49,21 @@ def format_of(filename: str) -> str:
 
 
 @api.get("/import")
-def get_imports() -> flask.Response:
+@operation(query=schemas.FilterQuery, answers={200: schemas.Imports})
+def get_imports(query: schemas.FilterQuery) -> flask.Response:
     """List the imports that the user may see, newest first."""
     return answers.page(
         "imports",
         Import,
         serialise,
-        where=[
-            sa.or_(
-                access.visible(Import.project_id),
-                sa.and_(Import.project_id.is_(None), Import.user_id == access.user().id),
-            ),
-            *filters.conditions(Import, flask.request.args.getlist("filter")),
-        ],
+        query,
+        where=[access.visible_or_own(Import), *filters.conditions(Import, query.filter)],
         order=[Import.created.desc(), Import.id.desc()],
     )
 
 
 @api.get("/import/<import_id>")
+@operation(answers={200: schemas.Import}, errors=(403, 404))
 def get_import(import_id: str) -> flask.Response:
     """Answer with one import, and how far it is while it runs."""
     row = _readable(import_id)
@@ -81,6 +78,7 @@ def get_import(import_id: str) -> flask.Response:
 
 
 @api.post("/import")
+@operation(form=schemas.ImportForm, answers={201: schemas.Import}, errors=(403,))
 def add_import() -> flask.Response:
     """Store the upload as it arrives, in one transaction, and then send its task.
 
@@ -123,6 +121,7 @@ def add_import() -> flask.Response:
 
 
 @api.post("/import/<import_id>/retry")
+@operation(answers={200: schemas.Import}, errors=(403, 404, 409))
 def retry_import(import_id: str) -> flask.Response:
     """Import a failed upload again: what was wrong may have been mended on the server."""
     row = _readable(import_id)
@@ -140,8 +139,7 @@ def retry_import(import_id: str) -> flask.Response:
 
 def _readable(import_id: str) -> Import:
     row = access.find(Import, import_id, "import")
-    if row.project_id is not None or row.user_id != access.user().id:
-        access.require_project(row.project_id)
+    access.require_visible_or_own(row)
     return row
 
 

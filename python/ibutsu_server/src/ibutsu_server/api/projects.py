@@ -6,12 +6,13 @@ import uuid
 
 import flask
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from werkzeug.exceptions import BadRequest, Forbidden
 
-from ibutsu_server.api import access, answers, bodies, filters, schemas
+from ibutsu_server.api import access, answers, filters, groups, schemas
 from ibutsu_server.api.blueprint import api
-from ibutsu_server.store.models import Group, Project, ProjectMember, User
+from ibutsu_server.api.operations import operation
+from ibutsu_server.store import projects
+from ibutsu_server.store.models import Project, ProjectMember
 
 
 def serialise(project: Project) -> schemas.Project:
@@ -20,73 +21,95 @@ def serialise(project: Project) -> schemas.Project:
 
 
 @api.get("/project")
-def get_projects() -> flask.Response:
+@operation(query=schemas.ProjectQuery, answers={200: schemas.Projects})
+def get_projects(query: schemas.ProjectQuery) -> flask.Response:
     """List the projects that the user may see."""
-    where = [access.visible(Project.id)]
-    for text in flask.request.args.getlist("filter"):
-        one = filters.parse(text)
-        if one.operator != "=" or one.field not in ("id", "name", "title"):
-            raise BadRequest(f"Projects can be filtered by id=, name= and title=, not by {text[:200]!r}.")
-        column = getattr(Project, one.field)
-        where.append(column == (access.uuid_of(one.value) if one.field == "id" else one.value))
-    for argument, owner in (("ownerId", Project.owner_id), ("groupId", Project.group_id)):
-        if argument in flask.request.args:
-            where.append(owner == access.uuid_of(flask.request.args[argument], argument))
-    return answers.page("projects", Project, serialise, where=where, order=[Project.name.asc(), Project.id.asc()])
+    return page(query)
 
 
 @api.post("/project")
-def add_project() -> flask.Response:
-    """Make a project; who asks becomes its owner and a member."""
-    body = bodies.read(schemas.ProjectIn)
-    if body.name is None:
-        raise BadRequest("The project needs a name.")
-    session = access.session()
-    _check_free(body)
-    project = Project(id=body.id or uuid.uuid4(), owner_id=access.user().id, **body.given("name", "title", "group_id"))
-    session.add(project)
-    session.flush()
-    session.add(ProjectMember(project_id=project.id, user_id=access.user().id))
-    session.commit()
-    return answers.one(serialise(project), 201)
+@operation(body=schemas.ProjectIn, answers={201: schemas.Project})
+def add_project(body: schemas.ProjectIn) -> flask.Response:
+    """Make a project; who asks becomes its owner and a member, and so do the `users`."""
+    return answers.one(serialise(made(body, access.user().id)), 201)
 
 
 @api.get("/project/<project_id>")
+@operation(answers={200: schemas.Project}, errors=(403, 404))
 def get_project(project_id: str) -> flask.Response:
     """Answer with one project."""
-    project = access.find(Project, project_id, "project")
-    access.require_project(project.id)
-    return answers.one(serialise(project))
+    return answers.one(serialise(_visible(project_id)))
+
+
+@api.get("/project/filter-params/<project_id>")
+@operation(answers={200: list[str]}, errors=(403, 404))
+def get_filter_params(project_id: str) -> flask.Response:
+    """List the names that filters of the project's results can use, by its newest result."""
+    project = _visible(project_id)
+    return flask.jsonify(projects.filter_params(access.session(), project.id))
 
 
 @api.put("/project/<project_id>")
-def update_project(project_id: str) -> flask.Response:
-    """Change the given fields; `users` adds members by their e-mail addresses."""
+@operation(body=schemas.ProjectIn, answers={200: schemas.Project}, errors=(403, 404))
+def update_project(project_id: str, body: schemas.ProjectIn) -> flask.Response:
+    """Change the given fields; `users` adds members by their e-mail addresses.
+
+    Whether an address has an account is not told: who has none becomes a member when they get one.
+    """
     project = access.find(Project, project_id, "project", lock=True)
     if not access.user().is_superadmin and project.owner_id != access.user().id:
         raise Forbidden("Only the project's owner can change it.")
-    body = bodies.read(schemas.ProjectIn)
-    body.id = None
-    _check_free(body, project)
-    for name, value in body.given("name", "title", "group_id").items():
-        setattr(project, name, value)
-    session = access.session()
-    for email in body.users or ():
-        user_id = session.scalar(sa.select(User.id).where(User.email == email.lower()))
-        if user_id is None:
-            raise BadRequest(f"There is no user {email[:200]!r}.")
-        member = insert(ProjectMember).values(project_id=project.id, user_id=user_id)
-        session.execute(member.on_conflict_do_nothing())
-    session.commit()
+    change(project, body)
     return answers.one(serialise(project))
 
 
-def _check_free(body: schemas.ProjectIn, project: Project | None = None) -> None:
+def page(query: schemas.ProjectQuery) -> flask.Response:
+    """Answer with a page of the projects that the user may see."""
+    where = [access.visible(Project.id), *filters.conditions(Project, query.filter)]
+    if query.ownerId:
+        where.append(Project.owner_id == query.ownerId)
+    if query.groupId:
+        where.append(Project.group_id == query.groupId)
+    return answers.page(
+        "projects", Project, serialise, query, where=where, order=[Project.name.asc(), Project.id.asc()]
+    )
+
+
+def made(body: schemas.ProjectIn, owner_id: uuid.UUID) -> Project:
+    """Make the project that the body describes; its owner is a member."""
+    if body.name is None:
+        raise BadRequest("The project needs a name.")
     session = access.session()
     if body.id and session.get(Project, body.id):
         raise BadRequest(f"There is a project {body.id} already.")
+    _check(body, None)
+    project = Project(id=body.id or uuid.uuid4(), owner_id=owner_id, **body.given("name", "title", "group_id"))
+    session.add(project)
+    session.flush()
+    session.add(ProjectMember(project_id=project.id, user_id=owner_id))
+    projects.add_members(session, project.id, body.users or ())
+    session.commit()
+    return project
+
+
+def change(project: Project, body: schemas.ProjectIn) -> None:
+    """Change the project's given fields, and add its new members."""
+    _check(body, project)
+    for name, value in body.given("name", "title", "group_id").items():
+        setattr(project, name, value)
+    projects.add_members(access.session(), project.id, body.users or ())
+    access.session().commit()
+
+
+def _visible(project_id: str) -> Project:
+    project = access.find(Project, project_id, "project")
+    access.require_project(project.id)
+    return project
+
+
+def _check(body: schemas.ProjectIn, project: Project | None) -> None:
     renamed = body.name is not None and (project is None or body.name != project.name)
-    if renamed and session.scalar(sa.select(Project.id).where(Project.name == body.name)):
+    if renamed and access.session().scalar(sa.select(Project.id).where(Project.name == body.name)):
         raise BadRequest(f"There is a project {body.name!r} already.")
-    if body.group_id and not session.get(Group, body.group_id):
-        raise BadRequest(f"There is no group {body.group_id}.")
+    if body.group_id and (project is None or body.group_id != project.group_id):
+        groups.require(body.group_id)

@@ -6,11 +6,12 @@ import datetime as dt
 import uuid
 
 import flask
-from werkzeug.exceptions import BadRequest, Conflict
+from werkzeug.exceptions import BadRequest
 
-from ibutsu_server.api import access, answers, bodies, filters, schemas
+from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
-from ibutsu_server.api.runs import lock, places, repeats
+from ibutsu_server.api.operations import operation
+from ibutsu_server.api.runs import lock, places, stored_already
 from ibutsu_server.store import summary
 from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
@@ -22,18 +23,14 @@ def serialise(result: Result) -> schemas.Result:
 
 
 @api.get("/result")
-def get_results() -> flask.Response:
+@operation(query=schemas.ListQuery, answers={200: schemas.Results, 201: schemas.TaskStarted})
+def get_results(query: schemas.ListQuery) -> flask.Response:
     """List the results that the user may see, newest first."""
-    return answers.page(
-        "results",
-        Result,
-        serialise,
-        where=[access.visible(Result.project_id), *filters.conditions(Result, flask.request.args.getlist("filter"))],
-        order=[Result.start_time.desc(), Result.id.desc()],
-    )
+    return newest.page("results", Result, serialise, query)
 
 
 @api.get("/result/<result_id>")
+@operation(answers={200: schemas.Result}, errors=(403, 404))
 def get_result(result_id: str) -> flask.Response:
     """Answer with one result."""
     result = access.find(Result, result_id, "result")
@@ -42,9 +39,9 @@ def get_result(result_id: str) -> flask.Response:
 
 
 @api.post("/result")
-def add_result() -> flask.Response:
+@operation(body=schemas.ResultIn, answers={201: schemas.Result}, errors=(403, 409))
+def add_result(body: schemas.ResultIn) -> flask.Response:
     """Store a result. The same request a second time answers the same; another with its id is refused."""
-    body = bodies.read(schemas.ResultIn)
     session = access.session()
     project = access.project_of(body.metadata, body.project_id)
     if project is None:
@@ -57,11 +54,8 @@ def add_result() -> flask.Response:
         metadata = promoted | metadata
     values = body.given("test_id", "start_time", "duration", "result", "source", "params") | places(body)
     values |= {"project_id": project.id, "run_id": run and run.id, "data": metadata}
-    stored = session.get(Result, body.id) if body.id else None
+    stored = stored_already(Result, body.id, values)
     if stored is not None:
-        access.require_project(stored.project_id)
-        if not repeats(stored, values):
-            raise Conflict(f"There is a result {body.id} already; update it with PUT.")
         return answers.one(serialise(stored), 201)
     values.setdefault("start_time", dt.datetime.now(dt.UTC))
     result = Result(id=body.id or uuid.uuid4(), **values)
@@ -71,9 +65,9 @@ def add_result() -> flask.Response:
 
 
 @api.put("/result/<result_id>")
-def update_result(result_id: str) -> flask.Response:
+@operation(body=schemas.ResultIn, answers={200: schemas.Result}, errors=(403, 404))
+def update_result(result_id: str, body: schemas.ResultIn) -> flask.Response:
     """Replace the given fields and merge the metadata; the run's summary follows."""
-    body = bodies.read(schemas.ResultIn)
     result = access.find(Result, result_id, "result")
     access.require_project(result.project_id)
     session = access.session()

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import flask
 import sqlalchemy as sa
-from werkzeug.exceptions import BadRequest, Conflict
+from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound, Unauthorized
 
-from ibutsu_server.api import access, answers, bodies, filters, schemas
+from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.operations import operation
 from ibutsu_server.store import summary
 from ibutsu_server.store.metadata import merged
-from ibutsu_server.store.models import Result, Run
+from ibutsu_server.store.models import Project, Result, Run
 
 LOCK_TIMEOUT = 10
 """Seconds to wait for whoever else changes the run."""
+
+LARGEST_BULK = 25
+"""Runs that one bulk update changes at most."""
+
+Reported = TypeVar("Reported", Run, Result)
 
 
 def serialise(run: Run) -> schemas.Run:
@@ -26,18 +33,14 @@ def serialise(run: Run) -> schemas.Run:
 
 
 @api.get("/run")
-def get_runs() -> flask.Response:
+@operation(query=schemas.ListQuery, answers={200: schemas.Runs, 201: schemas.TaskStarted})
+def get_runs(query: schemas.ListQuery) -> flask.Response:
     """List the runs that the user may see, newest first."""
-    return answers.page(
-        "runs",
-        Run,
-        serialise,
-        where=[access.visible(Run.project_id), *filters.conditions(Run, flask.request.args.getlist("filter"))],
-        order=[Run.start_time.desc(), Run.id.desc()],
-    )
+    return newest.page("runs", Run, serialise, query)
 
 
 @api.get("/run/<run_id>")
+@operation(answers={200: schemas.Run}, errors=(403, 404))
 def get_run(run_id: str) -> flask.Response:
     """Answer with one run."""
     run = access.find(Run, run_id, "run")
@@ -46,45 +49,68 @@ def get_run(run_id: str) -> flask.Response:
 
 
 @api.post("/run")
-def add_run() -> flask.Response:
+@operation(body=schemas.RunIn, answers={201: schemas.Run}, errors=(403, 409))
+def add_run(body: schemas.RunIn) -> flask.Response:
     """Store a run. The same request a second time answers the same; another with its id is refused."""
-    body = bodies.read(schemas.RunIn)
     session = access.session()
     project = access.project_of(body.metadata, body.project_id)
     if project is None:
         raise BadRequest("The run names no project, neither in metadata.project nor in project_id.")
     values = body.given("created", "start_time", "duration", "source", "summary") | places(body)
     values |= {"project_id": project.id, "data": body.metadata or {}}
-    stored = session.get(Run, body.id) if body.id else None
+    stored = stored_already(
+        Run, body.id, {name: values[name] for name in values if name not in ("summary", "duration")}
+    )
     if stored is not None:
-        access.require_project(stored.project_id)
-        if not repeats(stored, {name: values[name] for name in values if name not in ("summary", "duration")}):
-            raise Conflict(f"There is a run {body.id} already; update it with PUT.")
         return answers.one(serialise(stored), 201)
     values.setdefault("start_time", dt.datetime.now(dt.UTC))
     run = Run(id=body.id or uuid.uuid4(), **values)
     session.add(run)
-    return answers.one(serialise(_summarised(run)), 201)
+    _summarise([run])
+    return answers.one(serialise(run), 201)
 
 
 @api.put("/run/<run_id>")
-def update_run(run_id: str) -> flask.Response:
+@operation(body=schemas.RunIn, answers={200: schemas.Run}, errors=(403, 404))
+def update_run(run_id: str, body: schemas.RunIn) -> flask.Response:
     """Replace the given fields, merge the metadata, and compute the summary anew."""
-    body = bodies.read(schemas.RunIn)
     lock(access.uuid_of(run_id, "run id"))
     run = access.find(Run, run_id, "run", lock=True)
     access.require_project(run.project_id)
     project = access.project_of(body.metadata, body.project_id)
-    if project is not None and project.id != run.project_id:
-        run.project_id = project.id
-        moved = sa.update(Result).where(Result.run_id == run.id).values(project_id=project.id)
-        access.session().execute(moved.execution_options(synchronize_session=False))
-    given = body.given("created", "start_time", "duration", "source", "summary") | places(body)
-    for name, value in given.items():
+    for name, value in (body.given("created", "start_time", "duration", "source", "summary") | places(body)).items():
         setattr(run, name, value)
-    if body.metadata:
-        run.data = merged(run.data, body.metadata)
-    return answers.one(serialise(_summarised(run)))
+    _merge(run, body.metadata, project)
+    _summarise([run])
+    return answers.one(serialise(run))
+
+
+@api.post("/runs/bulk-update")
+@operation(query=schemas.BulkQuery, body=schemas.BulkUpdate, answers={200: schemas.Runs}, errors=(401, 403, 404, 405))
+def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Response:
+    """Merge the metadata into the newest runs that the filters match, at most 25; without metadata answer 401."""
+    if query.pageSize > LARGEST_BULK:
+        raise MethodNotAllowed(["POST"], f"At most {LARGEST_BULK} runs are updated at once.")
+    if not body.metadata:
+        raise Unauthorized("The body has no metadata.")
+    project = access.project_of(body.metadata, None)
+    session = access.session()
+    answers.limit_time()
+    order = newest.order(Run)
+    chosen = sa.select(Run.id).where(*newest.conditions(Run, query.filter)).order_by(*order).limit(query.pageSize)
+    # The locks of runs come before those of rows, and in one order.
+    run_ids = sorted(session.scalars(chosen))
+    for run_id in run_ids:
+        lock(run_id)
+    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).order_by(*order).with_for_update()).all()
+    if not runs:
+        raise NotFound("No run matches the filters.")
+    for run in runs:
+        _merge(run, body.metadata, project)
+    _summarise(runs)
+    count = len(runs)
+    pagination = schemas.Pagination(page=1, pageSize=query.pageSize, totalItems=count, totalPages=1)
+    return answers.listed("runs", map(serialise, runs), pagination)
 
 
 def lock(run_id: uuid.UUID) -> None:
@@ -103,7 +129,18 @@ def places(body: schemas.RunIn | schemas.ResultIn) -> dict[str, Any]:
     return found
 
 
-def repeats(stored: Run | Result, values: dict[str, Any]) -> bool:
+def stored_already(model: type[Reported], key: uuid.UUID | None, values: dict[str, Any]) -> Reported | None:
+    """Return the row with this id if it holds these values; raise Conflict if it holds others."""
+    stored = access.session().get(model, key) if key else None
+    if stored is None:
+        return None
+    access.require_project(stored.project_id)
+    if not _repeats(stored, values):
+        raise Conflict(f"There is a {model.__name__.lower()} {key} already; update it with PUT.")
+    return stored
+
+
+def _repeats(stored: Run | Result, values: dict[str, Any]) -> bool:
     """Tell whether the values are what is stored already, whatever has been added since."""
     metadata = values.pop("data", {})
     return all(getattr(stored, name) == value for name, value in values.items()) and all(
@@ -111,10 +148,20 @@ def repeats(stored: Run | Result, values: dict[str, Any]) -> bool:
     )
 
 
-def _summarised(run: Run) -> Run:
+def _merge(run: Run, metadata: dict[str, Any] | None, project: Project | None) -> None:
+    if project is not None and project.id != run.project_id:
+        run.project_id = project.id
+        moved = sa.update(Result).where(Result.run_id == run.id).values(project_id=project.id)
+        access.session().execute(moved.execution_options(synchronize_session=False))
+    if metadata:
+        run.data = merged(run.data, metadata)
+
+
+def _summarise(runs: Sequence[Run]) -> None:
     session = access.session()
     session.flush()
-    summary.update_run(session, run.id)
+    for run in runs:
+        summary.update_run(session, run.id)
     session.commit()
-    session.refresh(run)
-    return run
+    for run in runs:
+        session.refresh(run)

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy.orm import Session
 
+from ibutsu_server.store import projects
 from ibutsu_server.store.models import SigningKey, Token, User
 
 ALGORITHM = "HS256"
@@ -47,6 +48,8 @@ def ensure_user(
     if user is None:
         user = User(email=email.lower(), name=name or email.partition("@")[0])
         session.add(user)
+        session.flush()
+        projects.accept_invitations(session, user)
     if is_superadmin:
         user.is_superadmin = True
     if password is not None:

@@ -18,22 +18,28 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ibutsu_server.store.models import Import, Project, Result, Run
+from ibutsu_server.store.models import Base, Project, Run
 
 ARRAYS = frozenset(("tags", "markers", "annotations"))
 """Metadata in which `=` and `*` look for elements."""
 
-Model = type[Run] | type[Result] | type[Import]
+Model = type[Base]
 Condition = sa.ColumnElement[bool]
 
 _SYNTAX = re.compile(r"([A-Za-z0-9._-]+)(>=|<=|[=!><)(~%*@])(.*)", re.DOTALL)
 _ALIASES = {")": ">=", "(": "<="}
 
 # Columns by the kind of their values.
-_IDS = frozenset(("id", "run_id", "project_id"))
-_TEXTS = frozenset(("test_id", "result", "component", "env", "source", "status", "filename", "format"))
-_NUMBERS = frozenset(("duration",))
+_IDS = frozenset(("id", "run_id", "project_id", "user_id", "owner_id", "group_id"))
+_TEXTS = frozenset(
+    (
+        "test_id", "result", "component", "env", "source", "status", "filename", "format",
+        "name", "title", "email", "description", "type", "widget",
+    )
+)  # fmt: skip
+_NUMBERS = frozenset(("duration", "weight"))
 _TIMES = frozenset(("start_time", "created"))
+_BOOLEANS = frozenset(("is_active", "is_superadmin"))
 
 
 class FilterError(ValueError):
@@ -68,7 +74,7 @@ def conditions(model: Model, texts: Sequence[str]) -> list[Condition]:
 def condition(model: Model, one: Filter) -> Condition:
     """Return the condition that one filter puts on rows of `model`; raise FilterError for an unknown field."""
     head, _, rest = one.field.partition(".")
-    if head in ("metadata", "data") and rest:
+    if head in ("metadata", "data") and rest and "metadata" in model.__table__.columns:
         return _metadata(model, rest, one)
     if head == "summary" and rest and model is Run:
         path = rest.split(".")
@@ -86,10 +92,12 @@ def condition(model: Model, one: Filter) -> Condition:
             return _compare(column, one, _number)
         if one.field in _TIMES:
             return _compare(column, one, _time)
+        if one.field in _BOOLEANS:
+            return _compare(column, one, _boolean)
     raise FilterError(f"There is no field {one.field[:200]!r} to filter by.")
 
 
-def _metadata(model: Model, path: str, one: Filter) -> Condition:
+def _metadata(model: Any, path: str, one: Filter) -> Condition:
     parts = path.split(".")
     text = sa.func.jsonb_extract_path_text(model.data, *parts, type_=sa.Text)
     if parts[0] in ARRAYS and len(parts) == 1:
@@ -124,7 +132,7 @@ def _compare(column: Any, one: Filter, convert: Callable[[str], Any]) -> Conditi
     def value(text: str) -> Any:
         try:
             return convert(text)
-        except (ValueError, OverflowError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise FilterError(
                 f"The filter on {one.field} has {text[:200]!r}, which is not {_KINDS[convert]}."
             ) from error
@@ -165,6 +173,10 @@ def _number(text: str) -> float:
     return number
 
 
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
 def _time(text: str) -> dt.datetime:
     time = dt.datetime.fromisoformat(text)
     return time.replace(tzinfo=dt.UTC) if time.tzinfo is None else time.astimezone(dt.UTC)
@@ -174,5 +186,6 @@ _KINDS: dict[Callable[[str], Any], str] = {
     _uuid: "a UUID",
     _number: "a number",
     _time: "a time in ISO 8601",
+    _boolean: "true or false",
     str: "a text",
 }

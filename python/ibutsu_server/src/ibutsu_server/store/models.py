@@ -33,12 +33,14 @@ class Base(DeclarativeBase):
 
 
 class Group(Base):
-    """A group of projects and users."""
+    """A group of projects and users. Its owner is who made it."""
 
     __tablename__ = "groups"
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     name: Mapped[str]
+    # The users' table refers to this one too.
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL", use_alter=True))
 
 
 class User(Base):
@@ -78,6 +80,15 @@ class ProjectMember(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
     )
+
+
+class Invitation(Base):
+    """That whoever gets an account with this address becomes a member of the project."""
+
+    __tablename__ = "invitations"
+
+    project_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    email: Mapped[str] = mapped_column(primary_key=True, index=True)
 
 
 class Token(Base):
@@ -234,3 +245,31 @@ class UploadChunk(Base):
     import_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
+
+
+class Dashboard(Base):
+    """A page of widgets, of a project or, without one, of a user."""
+
+    __tablename__ = "dashboards"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    title: Mapped[str | None]
+    description: Mapped[str | None]
+    filters: Mapped[str | None]
+    project_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"), index=True)
+
+
+class WidgetConfig(Base):
+    """A widget with its parameters, of a project or, without one, of a user."""
+
+    __tablename__ = "widget_configs"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    type: Mapped[str | None]
+    widget: Mapped[str | None]
+    project_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("projects.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    weight: Mapped[int] = mapped_column(default=0, server_default="0")
+    params: Mapped[dict[str, Any]] = mapped_column(server_default=sa.text("'{}'::jsonb"))
+    title: Mapped[str | None]

@@ -1,13 +1,21 @@
-"""Projects: finding them by name or id, and who may use them."""
+"""Projects: finding them by name or id, who may use them, and their end."""
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Iterable
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store.models import Project, ProjectMember, User
+from ibutsu_server.store.models import Invitation, Project, ProjectMember, Result, Run, User
+
+FIELDS = (
+    "id", "test_id", "result", "component", "env", "run_id", "project_id", "source", "duration", "start_time",
+)  # fmt: skip
+"""The columns of a result that filters can name."""
 
 
 def find(session: Session, name_or_id: str) -> Project | None:
@@ -24,3 +32,50 @@ def may_use(session: Session, user: User, project: Project) -> bool:
     if user.is_superadmin or project.owner_id == user.id:
         return True
     return session.get(ProjectMember, (project.id, user.id)) is not None
+
+
+def add_members(session: Session, project_id: uuid.UUID, emails: Iterable[str]) -> None:
+    """Make the people with these addresses members: at once, or when they get an account. Does not commit."""
+    wanted = {email.lower() for email in emails}
+    known = {user.email: user for user in session.scalars(sa.select(User).where(User.email.in_(wanted)))}
+    for user in known.values():
+        member = insert(ProjectMember).values(project_id=project_id, user_id=user.id)
+        session.execute(member.on_conflict_do_nothing())
+    for email in wanted - known.keys():
+        session.execute(insert(Invitation).values(project_id=project_id, email=email).on_conflict_do_nothing())
+
+
+def accept_invitations(session: Session, user: User) -> None:
+    """Make the user, who is stored, a member of the projects that invited their address. Does not commit."""
+    taken = sa.delete(Invitation).where(Invitation.email == user.email).returning(Invitation.project_id)
+    for project_id in session.scalars(taken).all():
+        member = insert(ProjectMember).values(project_id=project_id, user_id=user.id)
+        session.execute(member.on_conflict_do_nothing())
+
+
+def delete(session: Session, project: Project) -> None:
+    """Delete the project with its runs and all that belongs to them. Does not commit."""
+    session.execute(sa.delete(Result).where(Result.project_id == project.id))
+    session.execute(sa.delete(Run).where(Run.project_id == project.id))
+    session.execute(sa.delete(Project).where(Project.id == project.id))
+
+
+def filter_params(session: Session, project_id: uuid.UUID) -> list[str]:
+    """Return the names that filters of the project's results can use, by its newest result; none without results."""
+    newest = sa.select(Result).where(Result.project_id == project_id)
+    found = session.scalar(newest.order_by(Result.start_time.desc().nulls_last(), Result.id.desc()).limit(1))
+    if found is None:
+        return []
+    return [*FIELDS, *sorted(_leaves("metadata", found.data))]
+
+
+def _leaves(prefix: str, value: dict[str, object]) -> Iterable[str]:
+    for key, item in value.items():
+        # A filter can name no other keys.
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
+            continue
+        path = f"{prefix}.{key}"
+        if isinstance(item, dict) and item:
+            yield from _leaves(path, item)
+        else:
+            yield path

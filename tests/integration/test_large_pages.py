@@ -1,0 +1,52 @@
+"""A page that is too large for a request, from the API to a real worker and back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
+from ibutsu_server import api
+from ibutsu_server.applications import create_flask
+from ibutsu_server.store import accounts
+from ibutsu_server.store.models import Project, Run, User
+
+
+@pytest.mark.parametrize("filters", ["filter=source=a", "filter=source~("])
+def test_a_large_page_is_made_by_a_worker(
+    session: Session,
+    database: DatabaseSettings,
+    broker_url: str,
+    start_worker: Callable[..., AbstractContextManager[Path]],
+    filters: str,
+) -> None:
+    project_id = session.scalar(sa.select(Project.id))
+    session.add_all([Run(project_id=project_id, source="a", data={}) for _ in range(3)])
+    user = session.scalars(sa.select(User)).one()
+    headers = {"Authorization": f"Bearer {accounts.create_token(session, user, name='test')}"}
+    session.commit()
+    celery = CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    app = create_flask(Settings(application=Application.BACKEND, celery=celery, database=database))
+    api.register(app)
+    client = app.test_client()
+    with start_worker():
+        task_id = client.get(f"/api/run?{filters}&pageSize=501", headers=headers).get_json()["task_id"]
+        for _ in range(300):
+            answer = client.get(f"/api/task/{task_id}", headers=headers)
+            if answer.status_code != 206:
+                break
+            time.sleep(0.1)
+    app.extensions["ibutsu_engine"].dispose()
+    if filters.endswith("("):
+        # Only the database can tell that a regular expression is broken.
+        assert (answer.status_code, answer.get_json()["state"]) == (203, "FAILURE")
+        assert answer.get_json()["error"]
+    else:
+        assert answer.status_code == 200
+        assert len(answer.get_json()["runs"]) == 3
