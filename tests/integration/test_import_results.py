@@ -128,6 +128,27 @@ def test_importing_an_archive_again_updates_and_never_doubles(
     assert b"".join(artifacts.chunks_of(session, shot.id)) == big
 
 
+def test_files_that_name_one_run_add_up_and_each_again_changes_nothing(
+    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
+) -> None:
+    run_id = uuid.uuid4()
+    shards = [
+        b"<testsuite time='2'><testcase name='a' time='2'><failure>no</failure></testcase></testsuite>",
+        b"<testsuite time='3'><testcase name='b' time='1'/><testcase name='c' time='2'/></testsuite>",
+    ]
+    with start_worker():
+        for number in (0, 1, 0, 1):
+            upload = store_upload(shards[number], f"build-{run_id}-shard{number}.xml")
+            assert send(celery, upload).get(timeout=30)["imported"]
+            run = session.get(Run, run_id, populate_existing=True)
+        assert rows(session) == {"runs": 1, "results": 3, "artifacts": 1, "artifact_chunks": 1}
+    assert run is not None
+    assert run.summary is not None
+    assert (run.summary["tests"], run.summary["failures"], run.duration) == (3, 1, 5)
+    artifact = session.scalars(sa.select(Artifact)).one()
+    assert session.get_one(Result, artifact.result_id).test_id == "a"
+
+
 @pytest.mark.parametrize("place", ["last", "missing"])
 def test_the_results_of_an_archive_are_in_its_project_wherever_it_is_named(
     session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery, place: str

@@ -161,7 +161,9 @@ CALLS: dict[str, Call] = {
         stranger="refused", form=upload_to, also=(lambda world: {"form": upload_to(world, source=LARGE)},)
     ),
     "GET /api/import/{import_id}": Call(stranger="refused"),
-    "POST /api/import/{import_id}/retry": Call(stranger="refused", also=(empty,)),
+    "POST /api/import/{import_id}/retry": Call(
+        stranger="refused", also=(lambda world: {"import_id": world["running_import"]},)
+    ),
     "GET /api/task/{task_id}": Call(
         stranger="own",
         also=(lambda world: {"task_id": world["failed_task"]}, lambda world: {"task_id": str(uuid.uuid4())}),
@@ -263,6 +265,9 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
     row = session.get(Import, uuid.UUID(failed))
     assert row is not None
     row.status, row.error = "error", "anns secret"
+    bytes_of_its_own = (io.BytesIO(b"<testsuite> </testsuite>"), "running.xml")
+    running = ann.post("/import", data={"importFile": bytes_of_its_own, "project": project_id}).get_json()["id"]
+    session.get_one(Import, uuid.UUID(running)).status = "running"
     session.commit()
     redis = Redis.from_url(broker_url)
     tasks = {"task_id": uuid.uuid4(), "failed_task": uuid.uuid4()}
@@ -279,6 +284,7 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
         "result_id": result["id"],
         "artifact_id": ann.post("/artifact", data=artifact_of({"run_id": run["id"]})).get_json()["id"],
         "import_id": failed,
+        "running_import": running,
         "project_id": project_id,
         "group_id": made("/group", name="anns secret"),
         "dashboard_id": made("/dashboard", title="anns secret", project_id=project_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import threading
 import uuid
@@ -112,6 +113,27 @@ def test_bytes_whose_import_failed_or_whose_run_is_gone_are_imported_anew(ann: A
     assert send(ann)["id"] not in (failed["id"], second["id"])
 
 
+def test_bytes_whose_run_another_upload_has_changed_since_are_imported_anew(ann: Any, session: Session) -> None:
+    first, second = send(ann), send(ann, b"<testsuite/>")
+    end(session, first["id"], "done", finished=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+    run_id = session.get_one(Import, uuid.UUID(first["id"])).run_id
+    assert send(ann)["id"] == first["id"]
+    values = {"status": "done", "run_id": run_id, "finished": dt.datetime(2026, 1, 2, tzinfo=dt.UTC)}
+    session.execute(sa.update(Import).where(Import.id == uuid.UUID(second["id"])).values(**values))
+    session.commit()
+    assert send(ann)["id"] not in (first["id"], second["id"])
+    assert send(ann, b"<testsuite/>")["id"] == second["id"]
+
+
+def test_a_failed_import_is_not_tried_again_where_the_same_was_sent_since(ann: Any, session: Session) -> None:
+    failed = send(ann)["id"]
+    end(session, failed, "error")
+    since = send(ann)["id"]
+    answer = ann.post(f"/import/{failed}/retry")
+    assert answer.status_code == 409
+    assert since in answer.text
+
+
 def test_the_same_bytes_at_the_same_instant_are_one_import(app: flask.Flask, ann: Any, session: Session) -> None:
     answers: list[str] = []
     start = threading.Barrier(6)
@@ -145,7 +167,16 @@ def test_a_failed_import_is_tried_again(ann: Any, session: Session, broker_url: 
     assert queued(broker_url) == 2
 
 
-@pytest.mark.parametrize("status", ["pending", "running", "done"])
+def test_an_import_that_waits_is_sent_again(ann: Any, session: Session, broker_url: str) -> None:
+    known = send(ann)["id"]
+    with redis.Redis.from_url(broker_url) as client:
+        client.flushall()
+    answer = ann.post(f"/import/{known}/retry")
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "pending")
+    assert queued(broker_url) == 1
+
+
+@pytest.mark.parametrize("status", ["running", "done"])
 def test_an_import_that_has_not_failed_is_not_tried_again(ann: Any, session: Session, status: str) -> None:
     known = send(ann)["id"]
     end(session, known, status)

@@ -39,6 +39,21 @@ def test_several_files_are_one_run(bundle: Any, read: Any) -> None:
     )
 
 
+def test_packed_files_among_them_are_read(bundle: Any, read: Any, refuse: Any) -> None:
+    report = read(bundle([("one.xml.gz", gzip.compress(ONE)), ("log.gz", gzip.compress(b"a log")), ("two.xml", TWO)]))
+    assert [result.test_id for result in report.results] == ["a", "b", "c"]
+    assert report.run.notes == ("1 file of the upload is no JUnit XML and was left out: log.gz.",)
+    assert len(read(bundle([("one.xml.gz", gzip.compress(ONE))])).results) == 2
+    broken = refuse(bundle([("one.xml.gz", gzip.compress(ONE)[:-20])]), "reports.zip")
+    assert str(broken).startswith("reports.zip, member one.xml.gz: ")
+    bomb = gzip.compress(b"<testsuite>" + b" " * 80_000_000)
+    assert "bomb" in refuse(bundle([("bomb.xml.gz", bomb)])).reason
+
+
+def test_a_zip_without_files_is_refused(zipped: Any, refuse: Any) -> None:
+    assert refuse(zipped([])).reason == "the zip holds no files"
+
+
 def test_a_broken_file_among_them_is_named(bundle: Any, refuse: Any) -> None:
     error = refuse(bundle([("one.xml", ONE), ("two.xml", TWO[:40])]), "reports.zip")
     assert str(error).startswith("reports.zip, member two.xml, line 1: ")

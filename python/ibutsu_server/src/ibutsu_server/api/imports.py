@@ -123,12 +123,15 @@ def add_import() -> flask.Response:
 @api.post("/import/<import_id>/retry")
 @operation(answers={200: schemas.Import}, errors=(403, 404, 409))
 def retry_import(import_id: str) -> flask.Response:
-    """Import a failed upload again: what was wrong may have been mended on the server."""
+    """Import a failed upload again: what was wrong may have been mended on the server.
+
+    One that waits has its task sent once more, which does no harm: its message may have been lost with Redis.
+    """
     row = _readable(import_id)
     known = uploads.same_as(access.session(), row) if row.status == "error" and row.fingerprint else None
     if known is not None:
         raise Conflict(f"The same upload was sent again since, and is the import {known.id}, which is {known.status}.")
-    if not uploads.retry(access.session(), row.id):
+    if row.status != "pending" and not uploads.retry(access.session(), row.id):
         why = "its upload is no longer stored" if row.status == "error" else f"it is {row.status}, not failed"
         raise Conflict(f"The import {row.id} cannot be tried again: {why}.")
     access.session().commit()

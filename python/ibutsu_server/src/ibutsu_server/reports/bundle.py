@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from ibutsu_server.reports.detect import is_xml
+from ibutsu_server.reports.detect import GZIP, is_xml
 from ibutsu_server.reports.errors import ReportError
 from ibutsu_server.reports.limits import Limits
 from ibutsu_server.reports.paths import safe_parts
-from ibutsu_server.reports.streams import Budget, Reader, Source, read_fully
+from ibutsu_server.reports.streams import Budget, Gunzip, Reader, Source, read_fully
 from ibutsu_server.reports.tar import TarMember
 from ibutsu_server.reports.xmltext import HEAD
 
 # A member's name, if it is one, and its contents, if they are XML.
 File = tuple[str | None, Reader | None]
 
+EMPTY_ZIP = 22  # bytes of a zip that is nothing but the end of its table of contents
 _METHODS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
 _ENCRYPTED = 0x1  # a flag of a zip's member
 
@@ -36,15 +37,47 @@ class Again:
         return data
 
 
-def files_of_tar(members: Iterable[TarMember]) -> Iterator[File]:
+class Packed:
+    """The gzip files in one tar or zip, which have one budget together."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._read = 0
+        self._budget = Budget(limits, lambda: self._read)
+
+    def unpacked(self, reader: Reader) -> Reader:
+        return Gunzip(_Counted(reader, self._count), self._budget)
+
+    def _count(self, size: int) -> None:
+        self._read += size
+
+
+def xml_of(name: str, reader: Reader, packed: Packed) -> Reader | None:
+    """The contents of the member `name`, unpacked where they are a gzip, if they are XML."""
+    try:
+        head = read_fully(reader, HEAD)
+        reader = Again(head, reader)
+        if head.startswith(GZIP):
+            reader = packed.unpacked(reader)
+            head = read_fully(reader, HEAD)
+            reader = Again(head, reader)
+    except ReportError as error:
+        error.member = error.member or name
+        raise
+    return reader if is_xml(head) else None
+
+
+def files_of_tar(members: Iterable[TarMember], limits: Limits) -> Iterator[File]:
+    packed = Packed(limits)
     for member in members:
         if not member.is_dir:
-            yield member.name, _if_xml(member)
+            yield member.name, xml_of(member.name, member, packed)
 
 
 def files_of_zip(source: Source, limits: Limits) -> Iterator[File]:
     packed = source.seek(0, io.SEEK_END)
     budget = Budget(limits, lambda: packed)
+    if packed == EMPTY_ZIP:
+        raise ReportError("the zip holds no files")
     try:
         archive = zipfile.ZipFile(_ZipFile(source, packed, limits))
     except zipfile.BadZipFile as error:
@@ -64,28 +97,24 @@ def files_of_zip(source: Source, limits: Limits) -> Iterator[File]:
             raise ReportError(
                 f"it is larger than {limits.member_size:,} bytes", limit="member_size", member=info.filename
             )
+    inner = Packed(limits)
     for info in infos:
         if not info.filename.endswith("/"):
             try:
                 with archive.open(info) as contents:
-                    yield info.filename, _if_xml(_Metered(contents, budget))
+                    yield info.filename, xml_of(info.filename, _Counted(contents, budget.spend), inner)
             except zipfile.BadZipFile as error:
                 raise ReportError(f"the zip is broken ({error})", member=info.filename) from error
 
 
-def _if_xml(reader: Reader) -> Reader | None:
-    head = read_fully(reader, HEAD)
-    return Again(head, reader) if is_xml(head) else None
-
-
-class _Metered:
-    def __init__(self, reader: Reader, budget: Budget) -> None:
+class _Counted:
+    def __init__(self, reader: Reader, count: Callable[[int], None]) -> None:
         self._reader = reader
-        self._budget = budget
+        self._count = count
 
     def read(self, size: int, /) -> bytes:
         data = self._reader.read(size)
-        self._budget.spend(len(data))
+        self._count(len(data))
         return data
 
 

@@ -19,7 +19,7 @@ class Kind(enum.Enum):
 
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
 
 # Kinds that are known and not read, to be named in the sentence.
 _OTHERS = (
@@ -43,7 +43,7 @@ def is_xml(head: bytes) -> bool:
 
 
 def kind_of(head: bytes) -> Kind | None:
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP):
         return Kind.GZIP
     if head.startswith(_ZIP):
         return Kind.ZIP

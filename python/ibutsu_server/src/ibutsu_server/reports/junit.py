@@ -37,14 +37,17 @@ def read_junit(
     files: Iterable[tuple[str | None, Reader | None]],
     *,
     run_id: uuid.UUID,
+    results: uuid.UUID,
     limits: Limits,
     now: dt.datetime,
 ) -> Iterator[Record]:
     """The records of one run, which is in one or several files, each with its name where there are several.
 
+    The ids of the results are derived from `results` and their places.
+
     Among several, those that are not XML (without a reader), or another kind of XML, are left out with a note.
     """
-    run = JunitRun(run_id, limits, now)
+    run = JunitRun(run_id, results, limits, now)
     for member, reader in files:
         read = reader is not None
         try:

@@ -109,6 +109,7 @@ class Events:
         self._parser = parser
         self._depth = 0
         self._max_depth = run.limits.xml_depth
+        self._most_results = run.limits.results
         self._suites: list[Suite] = []
         self._suite: Suite | None = None
         self._inherited: dict[str, Any] | None = None
@@ -196,8 +197,6 @@ class Events:
             self._names = len(names)
             if self._names_size > NAMES_SIZE:
                 self._refuse(f"the names of elements and attributes have more than {NAMES_SIZE:,} characters")
-        if self.run.index > limits.results:
-            self._refuse(f"there are more than {limits.results:,} test cases", limit="results")
         if self.run.inherited > limits.inherited_size:
             self._refuse(
                 f"the properties of the suites give their tests more than {limits.inherited_size:,} bytes",
@@ -342,6 +341,8 @@ class Events:
 
         result_id = run.make_id(run.index)
         run.index += 1
+        if run.index > self._most_results:
+            self._refuse(f"there are more than {self._most_results:,} test cases", limit="results")
         run.spent += duration
         self.out.append(
             ResultRecord(

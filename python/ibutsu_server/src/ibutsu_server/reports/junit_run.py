@@ -142,12 +142,12 @@ def _count(text: str | None) -> int | None:
 class JunitRun:
     """The run: what is known of it so far, and the running index of its results."""
 
-    def __init__(self, run_id: uuid.UUID, limits: Limits, now: dt.datetime) -> None:
+    def __init__(self, run_id: uuid.UUID, results: uuid.UUID, limits: Limits, now: dt.datetime) -> None:
         self.id = run_id
         self.id_text = str(run_id)
         self.limits = limits
         self.now = now
-        self.make_id = uuid5_maker(run_id)
+        self.make_id = uuid5_maker(results)
         self.index = 0
         self.inherited = 0
         self.announced = False

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal, TypeVar
 from xml.parsers import expat
 
 from ibutsu_server.reports.archive import read_archive
-from ibutsu_server.reports.bundle import File, files_of_tar, files_of_zip
-from ibutsu_server.reports.detect import HEAD, Kind, describe, is_xml, kind_of
+from ibutsu_server.reports.bundle import File, Packed, files_of_tar, files_of_zip, xml_of
+from ibutsu_server.reports.detect import HEAD, Kind, describe, kind_of
 from ibutsu_server.reports.errors import ReportError
 from ibutsu_server.reports.junit import read_junit
 from ibutsu_server.reports.limits import Limits
@@ -98,28 +98,33 @@ def read_report(
     *,
     filename: str,
     run_id: uuid.UUID,
+    digest: str = "",
     limits: Limits = Limits(),  # noqa: B008
     now: dt.datetime | None = None,
 ) -> Report:
     """The report in `upload`, which is read from its beginning.
 
     `run_id` is that of a JUnit report whose file name has no UUID. `now` is the start of one that names no time.
+    `digest` stands for the bytes: several files may name one run, and each has results of its own.
     """
     source = Source(upload)
     guard = _Guard(source, filename)
-    run_id = uuid_in(filename) or run_id
+    named = uuid_in(filename)
+    run_id, results = (named, uuid.uuid5(named, digest)) if named and digest else (named or run_id, named or run_id)
     now = now or dt.datetime.now(dt.UTC)
 
     def opened() -> Report:
-        format, records = _open(source, limits, run_id, now)  # noqa: A001
+        format, records = _open(source, limits, run_id, results, now)  # noqa: A001
         return Report(guard, format, records)
 
     return guard.call(opened)
 
 
-def _open(source: Source, limits: Limits, run_id: uuid.UUID, now: dt.datetime) -> tuple[Format, Iterator[Record]]:
+def _open(
+    source: Source, limits: Limits, run_id: uuid.UUID, results: uuid.UUID, now: dt.datetime
+) -> tuple[Format, Iterator[Record]]:
     def junit(files: Iterable[File]) -> tuple[Format, Iterator[Record]]:
-        return "junit", read_junit(files, run_id=run_id, limits=limits, now=now)
+        return "junit", read_junit(files, run_id=run_id, results=results, limits=limits, now=now)
 
     def contents() -> Reader:
         source.rewind()
@@ -139,10 +144,9 @@ def _open(source: Source, limits: Limits, run_id: uuid.UUID, now: dt.datetime) -
         case Kind.ZIP if not packed:
             return junit(files_of_zip(source, limits))
         case Kind.TAR:
-            members = tar_members(contents(), limits)
-            if _is_archive(members):
+            if _is_archive(tar_members(contents(), limits), limits):
                 return "archive", read_archive(tar_members(contents(), limits), limits)
-            return junit(files_of_tar(tar_members(contents(), limits)))
+            return junit(files_of_tar(tar_members(contents(), limits), limits))
         case _:
             inside = "gzip of " if packed else ""
             raise ReportError(
@@ -151,13 +155,14 @@ def _open(source: Source, limits: Limits, run_id: uuid.UUID, now: dt.datetime) -
             )
 
 
-def _is_archive(members: Iterator[TarMember]) -> bool:
+def _is_archive(members: Iterator[TarMember], limits: Limits) -> bool:
     """Whether a tar is an Ibutsu archive rather than JUnit files, by the first member that tells."""
+    packed = Packed(limits)
     for member in members:
         if not member.parts:
             continue
         if as_uuid(member.parts[0]) or (not member.is_dir and member.parts[-1] in _JSON_FILES):
             return True
-        if not member.is_dir and is_xml(read_fully(member, HEAD)):
+        if not member.is_dir and xml_of(member.name, member, packed) is not None:
             return False
     raise ReportError("the tar holds neither an Ibutsu archive's run folder nor a JUnit XML file")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from ibutsu_server.store.models import Import, Run, UploadChunk
 
@@ -28,6 +28,10 @@ UNFINISHED = ("pending", "running")
 LOST_AFTER = "30 seconds"
 """How long ago an import whose message is nowhere was sent, or one that nobody works on was begun, at least, before it
 is sent again."""
+
+LOST = "Its last worker was lost while it imported this (killed, or out of memory); another is at it."
+AWAY = "The database went away during the last attempt; another is under way."
+"""What an import says of its last attempt where that could not say so itself."""
 
 PATIENCE = 5.0
 """Seconds to wait for an import's lock: PostgreSQL finds out in about one that the worker that held it is gone."""
@@ -161,7 +165,8 @@ def claim(session: Session, import_id: uuid.UUID, *, retries: int) -> Import | N
 
 
 def _begin(session: Session, import_id: uuid.UUID, retries: int) -> Import | None:
-    lost = sa.case((sa.and_(Import.status == "running", Import.retries >= retries), 1), else_=0)
+    lost = sa.and_(Import.status == "running", Import.retries >= retries)
+    last = sa.case((lost, LOST), (Import.status == "running", AWAY), else_=Import.error)
     row = session.execute(
         sa.update(Import)
         .where(Import.id == import_id, Import.status.in_(UNFINISHED), _lockable(import_id))
@@ -169,7 +174,8 @@ def _begin(session: Session, import_id: uuid.UUID, retries: int) -> Import | Non
             status="running",
             started=sa.func.clock_timestamp(),
             attempts=Import.attempts + 1,
-            lost=Import.lost + lost,
+            lost=Import.lost + sa.case((lost, 1), else_=0),
+            error=last,
             retries=retries,
         )
         .returning(Import)
@@ -202,16 +208,24 @@ def fingerprint(row: Import, run_id: uuid.UUID | None) -> str:
 
 
 def same_as(session: Session, row: Import) -> Import | None:
-    """Return the newest import of an upload that says the same, if it has not failed and its run is still there.
+    """Return the newest import of an upload that says the same, if it has not failed and its run still says that.
 
-    Whoever stores the same at this moment is waited for; the lock goes with the transaction.
+    It does not where it is gone, or moved, or where another upload has changed it since. Whoever stores the same at
+    this moment is waited for; the lock goes with the transaction.
     """
     session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 2))"), {"key": row.fingerprint})
     run_exists = sa.exists().where(Run.id == Import.run_id, Run.project_id == Import.project_id)
+    later = aliased(Import)
+    changed = sa.exists().where(
+        later.run_id == Import.run_id,
+        later.status == "done",
+        later.finished > Import.finished,
+        later.fingerprint != Import.fingerprint,
+    )
     return session.scalar(
         sa.select(Import)
         .where(Import.fingerprint == row.fingerprint, Import.status != "error", Import.id != row.id)
-        .where(sa.or_(Import.status != "done", run_exists))
+        .where(sa.or_(Import.status != "done", sa.and_(run_exists, ~changed)))
         .order_by(Import.created.desc())
         .limit(1)
     )

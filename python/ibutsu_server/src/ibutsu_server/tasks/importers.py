@@ -110,7 +110,8 @@ def _settings() -> Settings:
 
 def _sentence(row: Import, error: Exception) -> str:
     if isinstance(error, ReportError | RefusedError | uploads.MissingUploadError):
-        return str(error)
+        sentence = str(error)
+        return sentence if row.filename in sentence else f"{row.filename}: {sentence}"
     if isinstance(error, SoftTimeLimitExceeded):
         return f"{row.filename}: the import took longer than CELERY_TASK_TIME_LIMIT allows."
     name = type(error).__name__
@@ -125,6 +126,7 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
         io.BufferedReader(reader, uploads.CHUNK_SIZE),
         filename=row.filename,
         run_id=uuid.uuid5(row.id, "run"),
+        digest=row.sha256,
         limits=_settings().limits,
         now=now,
     )
