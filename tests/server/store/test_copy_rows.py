@@ -51,35 +51,58 @@ def connection(template: DatabaseSettings, postgres_server: DatabaseSettings) ->
     connection.close()
 
 
+PLACES = st.tuples(st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS)
+
+
 @given(
-    rows=st.lists(
-        st.tuples(
-            st.uuids(), TEXTS, st.sampled_from(sorted(OUTCOMES)), INSTANTS, st.floats(0, 1e12),
-            st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS, OBJECTS, st.none() | OBJECTS,
-        ),
-        max_size=6,
-    ),
-    owner=st.uuids(), project=st.none() | st.uuids(),
-)  # fmt: skip
+    data=st.data(), owners=st.tuples(st.uuids(), st.none() | st.uuids()), over=PLACES, form=OBJECTS, default=INSTANTS
+)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_results_are_read_back_as_they_were_written(
-    connection: Any, rows: list[tuple[Any, ...]], owner: uuid.UUID, project: uuid.UUID | None
+    connection: Any,
+    *,
+    data: st.DataObject,
+    owners: tuple[uuid.UUID, uuid.UUID | None],
+    over: tuple[str | None, ...],
+    form: dict[str, Any],
+    default: dt.datetime,
 ) -> None:
-    encoder = copy_rows.ResultRows(owner, project)
-    data = [copy_rows.HEADER]
-    for one, test_id, outcome, start, duration, source, component, env, metadata, params in rows:
-        record = ResultRecord(one.bytes, owner, test_id, outcome, start, duration, source, metadata, params=params)
-        data.append(encoder.row(record, start=start, source=source, component=component, env=env, metadata=metadata))
+    # From a few of each, so that results share them with the one before, as they do in a report.
+    starts, places, metadata = (
+        st.sampled_from(data.draw(st.lists(one, min_size=1, max_size=3)))
+        for one in (st.none() | INSTANTS, PLACES, OBJECTS)
+    )
+    row = st.tuples(
+        st.uuids(), TEXTS, st.sampled_from(sorted(OUTCOMES)), starts, st.floats(0, 1e12), places, metadata,
+        st.none() | OBJECTS,
+    )  # fmt: skip
+    rows = data.draw(st.lists(row, max_size=6))
+    source, component, env = over
+    encoder = copy_rows.ResultRows(*owners, start=default, source=source, component=component, env=env, metadata=form)
+    written = [
+        encoder.row(
+            ResultRecord(
+                one.bytes, owners[0], test_id, outcome, start, duration, place[0], own, place[1], place[2], params
+            )
+        )
+        for one, test_id, outcome, start, duration, place, own, params in rows
+    ]
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE results")
         cursor.copy_expert(
             f"COPY results ({copy_rows.RESULT_COLUMNS}) FROM STDIN (FORMAT binary)",
-            io.BytesIO(b"".join([*data, copy_rows.END])),
+            io.BytesIO(b"".join([copy_rows.HEADER, *written, copy_rows.END])),
         )
         cursor.execute(f"SELECT {copy_rows.RESULT_COLUMNS} FROM results")
         stored = cursor.fetchall()
-    place = None if project is None else str(project)
-    assert stored == [(str(row[0]), str(owner), place, *row[1:]) for row in rows]
+    texts = [None if one is None else str(one) for one in owners]
+    assert stored == [
+        (
+            str(one), *texts, test_id, outcome, start or default, duration,
+            *(instead or own for instead, own in zip(over, place, strict=True)), merged(own_metadata, form), params,
+        )
+        for one, test_id, outcome, start, duration, place, own_metadata, params in rows
+    ]  # fmt: skip
 
 
 @given(base=OBJECTS, over=OBJECTS)

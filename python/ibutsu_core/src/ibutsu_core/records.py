@@ -45,6 +45,7 @@ class ResultRecord(NamedTuple):
     """One test's result. `duration` is in seconds; `start_time` is aware, or None where the report has none.
 
     A tuple, and its id just the 16 bytes of it, since there are millions: a dataclass takes ten times as long to make.
+    Results may share one `metadata`, which is not to be changed.
     """
 
     id_bytes: bytes

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import re
 import uuid
-from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 from xml.parsers.expat import XMLParserType
 
 from ibutsu_server.reports.errors import ReportError, shown
+from ibutsu_server.reports.junit_case import (
+    ATTACHMENTS,
+    CASE_ELEMENTS,
+    LOGS,
+    TRACEBACK,
+    Details,
+    attachments,
+    encoded,
+    failure_text,
+    is_blank,
+    was_not_run,
+)
 from ibutsu_server.reports.junit_run import JunitRun, Suite
 from ibutsu_server.reports.limits import KIB, MIB
 from ibutsu_server.reports.records import ArtifactRecord, Outcome, Record, ResultRecord
@@ -17,28 +27,7 @@ from ibutsu_server.reports.values import LONGEST, instant, seconds, test_id
 
 ROOTS = frozenset(("testsuites", "testsuite"))
 
-_TRACEBACK = "traceback.log"
-_RERUNS = "reruns.log"
-_LOGS = {"system-out": "system-out.log", "system-err": "system-err.log"}
-_RERUN_ELEMENTS = frozenset(("flakyFailure", "flakyError", "rerunFailure", "rerunError"))
-_OUTCOME_ELEMENTS: dict[str, Outcome] = {
-    "failure": "failed",
-    "error": "error",
-    "skipped": "skipped",
-    "ignored": "skipped",  # TestNG
-    "xfailure": "xfailed",
-    "xpassed": "xpassed",
-}
-_CASE_ELEMENTS = frozenset((*_OUTCOME_ELEMENTS, *_LOGS, *_RERUN_ELEMENTS, "property"))
-_SUITE_ELEMENTS = frozenset((*_LOGS, "failure", "error", "property"))
-# What a test case's `status` or `result` says of one that was not run, where other tools write <skipped>: GoogleTest
-# (until 1.10 also for GTEST_SKIP), CTest, NUnit (for Assert.Ignore) and behave.
-_NOT_RUN = frozenset(("notrun", "disabled", "suppressed", "skipped", "untested"))
-
-# A name ends where the next mark begins: many marks without an end would else be searched in quadratic time.
-_ATTACHMENT = re.compile(r"\[\[ATTACHMENT\|((?:(?!\[\[ATTACHMENT\|).){1,1000}?)\]\]")
-ATTACHMENTS = 1000  # names kept for one result, or the run
-ENCODED_PIECE = 64 * KIB  # characters of a long text that are encoded at a time
+_SUITE_ELEMENTS = frozenset((*LOGS, "failure", "error", "property"))
 LATE_PROPERTIES = 500_000  # that the results of one file are given after they were read
 TEXT_BUFFER = 64 * KIB  # characters that the parser joins before it hands them on
 NAMES_SIZE = 4 * MIB  # characters of all the different names of elements and attributes
@@ -52,50 +41,6 @@ _new = tuple.__new__
 
 class NotJunitError(ReportError):
     """XML, but of another kind."""
-
-
-class Texts:
-    """The bytes of long texts, encoded while they are asked for."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = texts
-
-    def __iter__(self) -> Iterator[bytes]:
-        for text in self._texts:
-            for start in range(0, len(text), ENCODED_PIECE):
-                yield text[start : start + ENCODED_PIECE].encode()
-
-
-def encoded(texts: list[str]) -> Iterable[bytes]:
-    """The bytes of `texts` together. Long ones are not joined: one wide character would widen them all."""
-    if len(texts) == 1 and len(texts[0]) <= ENCODED_PIECE:
-        return (texts[0].encode(),)
-    return ("".join(texts).encode(),) if sum(map(len, texts)) <= ENCODED_PIECE else Texts(texts)
-
-
-class _Details:
-    """What a test case has besides its attributes; most have nothing."""
-
-    __slots__ = ("logs", "metadata", "outcomes", "properties", "size")
-
-    def __init__(self) -> None:
-        self.outcomes: set[Outcome] = set()
-        self.logs: dict[str, list[str]] = {}
-        self.metadata: dict[str, Any] = {}
-        self.properties: dict[str, str] = {}
-        self.size = 0
-
-    def add_log(self, log: str, *texts: str) -> None:
-        known = self.logs.setdefault(log, [])
-        if known:
-            known.append("\n\n")
-        known += texts
-
-    def add_to(self, metadata: dict[str, Any]) -> Outcome:
-        metadata.update(self.properties)
-        for key, value in self.metadata.items():
-            metadata.setdefault(key, value)
-        return next((outcome for outcome in _OUTCOME_ELEMENTS.values() if outcome in self.outcomes), "passed")
 
 
 class Events:
@@ -117,9 +62,11 @@ class Events:
         self._suite: Suite | None = None
         self._inherited: dict[str, Any] | None = None
         self._inherited_size = 0
+        self._plain: dict[str, Any] | None = None  # the metadata of a test case that has nothing of its own
+        self._plain_path: str | None = None
         self._case: dict[str, str] | None = None
-        self._details: _Details | None = None
-        self._outer_cases: list[tuple[dict[str, str], _Details | None]] = []
+        self._details: Details | None = None
+        self._outer_cases: list[tuple[dict[str, str], Details | None]] = []
         self._child: str | None = None
         self._child_attributes: dict[str, str] = {}
         self._child_depth = 0
@@ -248,7 +195,7 @@ class Events:
             )
         if name in ROOTS:
             self._open_suite(attributes)
-        elif name in (_SUITE_ELEMENTS if self._case is None else _CASE_ELEMENTS):
+        elif name in (_SUITE_ELEMENTS if self._case is None else CASE_ELEMENTS):
             self._child = name
             self._child_attributes = attributes
             self._child_depth = depth
@@ -319,7 +266,7 @@ class Events:
             self._case = self._details = None
         get = attributes.get
 
-        metadata = (self._inherited or self._inherit()).copy()
+        inherited = self._inherited or self._inherit()
         classname = get("classname")
         if classname != self._classname:
             self._classname = classname
@@ -335,19 +282,23 @@ class Events:
             duration = seconds(time)
         if not 0.0 <= duration <= LONGEST:
             duration = 0.0
+        fspath = suite.file or get("file") or self._package
         outcome: Outcome = "passed"
-        if details is not None:
-            outcome = details.add_to(metadata)
-        if outcome == "passed" and ("status" in attributes or "result" in attributes) and _was_not_run(attributes):
+        if details is None and "line" not in attributes:
+            # Many have the same, which is made, and later encoded, once.
+            metadata = self._plain
+            if metadata is None or fspath != self._plain_path:
+                metadata = self._plain = self._located(inherited.copy(), fspath)
+                self._plain_path = fspath
+        else:
+            metadata = inherited.copy()
+            if details is not None:
+                outcome = details.add_to(metadata)
+            self._located(metadata, fspath, get("line"))
+        if outcome == "passed" and ("status" in attributes or "result" in attributes) and was_not_run(attributes):
             outcome = "skipped"
         if outcome != "passed":
             suite.count(outcome, details.outcomes if details is not None else ())
-        if fspath := suite.file or get("file") or self._package:
-            metadata["fspath"] = fspath
-        if line := get("line"):
-            metadata["line"] = line
-        metadata["run"] = run.id_text
-
         result_id = run.make_id(run.index)
         run.index += 1
         if run.index > self._most_results:
@@ -382,6 +333,14 @@ class Events:
             for filename, texts in details.logs.items():
                 self.out.append(ArtifactRecord(filename=filename, chunks=encoded(texts), result_id=owner))
 
+    def _located(self, metadata: dict[str, Any], fspath: str | None, line: str | None = None) -> dict[str, Any]:
+        if fspath:
+            metadata["fspath"] = fspath
+        if line:
+            metadata["line"] = line
+        metadata["run"] = self.run.id_text
+        return metadata
+
     def _inherit(self) -> dict[str, Any]:
         """The properties that the open suites give to each test, the inner ones winning."""
         inherited: dict[str, Any] = {"run": self.run.id_text}
@@ -392,6 +351,7 @@ class Events:
                 size += suite.size
         self._inherited = inherited
         self._inherited_size = size
+        self._plain = None
         return inherited
 
     def _hand_down(self, suite: Suite) -> None:
@@ -436,9 +396,10 @@ class Events:
         elif self._case is None:
             self._suite_text(name, attributes, text)
         else:
-            details = self._details = self._details or _Details()
+            details = self._details = self._details or Details()
             details.size += size
-            self._case_text(details, name, attributes, text)
+            assert self._suite is not None  # noqa: S101
+            details.add_element(name, attributes, text, self._suite)
 
     def _property(self, attributes: dict[str, str], text: str) -> None:
         name = attributes.get("name") or attributes.get("key")
@@ -450,7 +411,7 @@ class Events:
         size = len(name) + len(value) + PROPERTY
         limit = self.run.limits.metadata_size
         if self._case is not None:
-            details = self._details = self._details or _Details()
+            details = self._details = self._details or Details()
             details.properties[name] = value
             details.size += size
         else:
@@ -467,82 +428,18 @@ class Events:
             self._refuse(f"the properties of one test take more than {limit:,} characters", limit="metadata_size")
 
     def _suite_text(self, name: str, attributes: dict[str, str], text: str) -> None:
-        if name not in _LOGS:
-            text = _failure_text(attributes, text)
+        if name not in LOGS:
+            text = failure_text(attributes, text)
             self.run.note(
                 f"Outside any test case, line {self._parser.CurrentLineNumber} has <{name}>; "
-                f"its text is the run's {_TRACEBACK}."
+                f"its text is the run's {TRACEBACK}."
             )
-        if _is_blank(text):
+        if is_blank(text):
             return
         run = self.run
-        run.attachments += _attachments(text, ATTACHMENTS - len(run.attachments))
-        self.out.append(ArtifactRecord(filename=_LOGS.get(name, _TRACEBACK), chunks=encoded([text]), run_id=run.id))
-
-    def _case_text(self, details: _Details, name: str, attributes: dict[str, str], text: str) -> None:
-        metadata = details.metadata
-        if name in _RERUN_ELEMENTS:
-            metadata["reruns"] = metadata.get("reruns", 0) + 1
-            assert self._suite is not None  # noqa: S101
-            reruns, kind = self._suite.reruns, "error" if name.endswith("Error") else "failed"
-            reruns[kind] = reruns.get(kind, 0) + 1
-            title = ": ".join(filter(None, (name, attributes.get("type"), attributes.get("message"))))
-            details.add_log(_RERUNS, title, "\n", text)
-            _note_attachments(metadata, text)
-            return
-        if name in _LOGS:
-            if _is_blank(text):
-                return
-            log = _LOGS[name]
-            _note_attachments(metadata, text)
-        else:
-            outcome = _OUTCOME_ELEMENTS[name]
-            if outcome == "skipped" and attributes.get("type") == "pytest.xfail":
-                outcome = "xfailed"
-            details.outcomes.add(outcome)
-            if outcome in {"skipped", "xfailed"}:
-                reason = text.strip() or attributes.get("message")
-                if reason:
-                    metadata.setdefault("skip_reason" if outcome == "skipped" else "xfail_reason", reason)
-                return
-            message = attributes.get("message")
-            if message and message.strip() not in text:
-                metadata.setdefault("message", message)
-            if attributes.get("type"):
-                metadata.setdefault("exception_name", attributes["type"])
-            text = _failure_text(attributes, text)
-            if not text or outcome == "xpassed":
-                return
-            log = _TRACEBACK
-        details.add_log(log, text)
+        run.attachments += attachments(text, ATTACHMENTS - len(run.attachments))
+        self.out.append(ArtifactRecord(filename=LOGS.get(name, TRACEBACK), chunks=encoded([text]), run_id=run.id))
 
 
 def _size(attributes: dict[str, str]) -> int:
     return sum(map(len, attributes.values()))
-
-
-def _is_blank(text: str) -> bool:
-    return not text or text.isspace()  # without a copy, as strip() makes of a long text
-
-
-def _failure_text(attributes: dict[str, str], text: str) -> str:
-    """A failure's text, exactly; where it has none, its type and message."""
-    if not _is_blank(text):
-        return text
-    return ": ".join(filter(None, (attributes.get("type"), attributes.get("message"))))
-
-
-def _was_not_run(attributes: dict[str, str]) -> bool:
-    return attributes.get("status", "").lower() in _NOT_RUN or attributes.get("result", "").lower() in _NOT_RUN
-
-
-def _note_attachments(metadata: dict[str, Any], text: str) -> None:
-    if "[[ATTACHMENT|" in text:
-        known = metadata.setdefault("attachments", [])
-        known += _attachments(text, ATTACHMENTS - len(known))
-
-
-def _attachments(text: str, most: int) -> list[str]:
-    if "[[ATTACHMENT|" not in text:
-        return []
-    return [found.group(1) for found in itertools.islice(_ATTACHMENT.finditer(text), most)]

@@ -7,11 +7,13 @@ import json
 import struct
 import uuid
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from ibutsu_core.records import OUTCOMES, ResultRecord
+from ibutsu_server.store.metadata import merged
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
 END = struct.pack("!h", -1)
@@ -23,10 +25,7 @@ ARTIFACT_COLUMNS = "id, result_id, run_id, filename, upload_date, size"
 CHUNK_COLUMNS = "artifact_id, position, data"
 
 REMEMBERED = 1000
-"""Sources, components and environments whose fields are kept for the rows that repeat them."""
-
-REMEMBERED_SIZE = 1024
-"""Bytes of the longest that is kept."""
+"""File names whose fields are kept for the rows that repeat them."""
 
 _NULL = struct.pack("!i", -1)
 _UUID_LENGTH = struct.pack("!i", 16)
@@ -36,8 +35,9 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 _length = struct.Struct("!i").pack
 _number = struct.Struct("!id").pack
 _whole = struct.Struct("!iq").pack
-_artifact_head = _result_head = struct.Struct("!hi16s").pack
+_artifact_head = struct.Struct("!hi16s").pack
 _json_head = struct.Struct("!ib").pack
+_RESULT_HEAD = struct.pack("!hi", 12, 16)
 _chunk_head = struct.Struct("!hi16siii").pack
 
 
@@ -107,52 +107,56 @@ _OUTCOMES = {outcome: text(outcome) for outcome in OUTCOMES}
 class ResultRows:
     """Rows of RESULT_COLUMNS for the results of one run.
 
-    What many results have in common, such as their source and their time, is encoded once.
+    `start` is the time of results that have none. What the other arguments say is put in place of a result's own.
+    A field that a result has in common with the one before, by the very same object, is encoded once.
     """
 
-    def __init__(self, run_id: uuid.UUID, project_id: uuid.UUID | None) -> None:
-        self._owners = identity(run_id) + identity(project_id)
-        self._places: dict[tuple[str | None, ...], bytes] = {}
-        self._start: dt.datetime | None = None
-        self._start_field = _NULL
-
-    def row(
+    def __init__(
         self,
-        result: ResultRecord,
+        run_id: uuid.UUID,
+        project_id: uuid.UUID | None,
         *,
         start: dt.datetime,
-        source: str | None,
-        component: str | None,
-        env: str | None,
-        metadata: Mapping[str, Any],
-    ) -> bytes:
-        """Return the result's row, with what the form and the run say in place of its own."""
+        source: str | None = None,
+        component: str | None = None,
+        env: str | None = None,
+        metadata: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._owners = identity(run_id) + identity(project_id)
+        self._instead = source, component, env
+        self._over = metadata
+        self._default_start = start
+        self._start: dt.datetime | None = None
+        self._start_field = instant(start)
+        self._place: tuple[str | None, ...] = ()
+        self._place_fields = b""
+        self._metadata: dict[str, Any] | None = None
+        self._metadata_field = b""
+
+    def row(self, result: ResultRecord) -> bytes:
+        """Return the result's row."""
+        id_bytes, _, test_id, outcome, start, duration, source, metadata, component, env, params = result
         if start is not self._start:
-            self._start, self._start_field = start, instant(start)
-        known = self._places
-        if len(known) > REMEMBERED:
-            known.clear()
+            self._start, self._start_field = start, instant(start or self._default_start)
         place = (source, component, env)
-        test_id = result.test_id.encode()
-        data = as_json(metadata)
+        if place != self._place:
+            self._place = place
+            self._place_fields = b"".join([text(over or own) for over, own in zip(self._instead, place, strict=True)])
+        if metadata is not self._metadata:
+            self._metadata, self._metadata_field = metadata, jsonb(merged(metadata, self._over))
+        name = test_id.encode()
         return b"".join(
             (
-                _result_head(12, 16, result.id_bytes),
+                _RESULT_HEAD,
+                id_bytes,
                 self._owners,
-                _length(len(test_id)),
-                test_id,
-                _OUTCOMES[result.result],
+                _length(len(name)),
+                name,
+                _OUTCOMES[outcome],
                 self._start_field,
-                _number(8, result.duration),
-                known.get(place) or self._remember(place),
-                _json_head(len(data) + 1, 1),
-                data,
-                _NULL if result.params is None else jsonb(result.params),
+                _number(8, duration),
+                self._place_fields,
+                self._metadata_field,
+                _NULL if params is None else jsonb(params),
             )
         )
-
-    def _remember(self, place: tuple[str | None, ...]) -> bytes:
-        fields = b"".join(map(text, place))
-        if len(fields) <= REMEMBERED_SIZE:
-            self._places[place] = fields
-        return fields

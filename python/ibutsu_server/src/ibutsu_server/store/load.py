@@ -90,18 +90,14 @@ class ReportLoader:
         self._project = project
         self._find_project = find_project
         self._form = form
-        self._own = keeps_sources
-        self._source = None if keeps_sources else form.source
-        self._component = None if keeps_sources else form.text("component")
-        self._env = None if keeps_sources else form.text("env")
+        self._keeps_sources = keeps_sources
         self._now = now
         self._progress = progress
         self._run = RunRecord(id=uuid.UUID(int=0))
-        self._start = now
         self._stored: dict[str, Any] | None = None  # the metadata of a run that exists already
         self._stored_project: uuid.UUID | None = None
         self._without_project = False
-        self._encoder = ResultRows(self._run.id, None)
+        self._encoder = ResultRows(self._run.id, None, start=now)
         self._artifact_encoder = ArtifactRows(now)
         self._results = _Rows()
         self._artifacts = _Rows()
@@ -129,17 +125,8 @@ class ReportLoader:
 
     def add_result(self, result: ResultRecord) -> None:
         """Store a result."""
-        form = self._form.metadata
-        row = self._encoder.row(
-            result,
-            start=result.start_time or self._start,
-            source=self._source or result.source,
-            component=self._component or result.component,
-            env=self._env or result.env,
-            metadata=merged(result.metadata, form) if form else result.metadata,
-        )
         self.loaded.results += 1
-        if self._results.add(row):
+        if self._results.add(self._encoder.row(result)):
             self._flush_results()
 
     def add_artifact(self, artifact: ArtifactRecord) -> None:
@@ -201,8 +188,16 @@ class ReportLoader:
 
     def _take(self, run: RunRecord) -> None:
         self._run = run
-        self._start = run.start_time or self._now
-        self._encoder = ResultRows(run.id, self._project.id if self._project else None)
+        own, form = self._keeps_sources, self._form
+        self._encoder = ResultRows(
+            run.id,
+            self._project.id if self._project else None,
+            start=run.start_time or self._now,
+            source=None if own else form.source,
+            component=None if own else form.text("component"),
+            env=None if own else form.text("env"),
+            metadata=form.metadata,
+        )
 
     def _set_project(self, name: str | None) -> Project:
         """Take the project that the report says, at last; the results until here were made without one."""
