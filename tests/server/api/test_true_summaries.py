@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from ibutsu_core.records import OUTCOMES, ResultRecord, RunRecord
 from ibutsu_core.retention import Kind
 from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.api import runs
 from ibutsu_server.store import load, retention, summary
 from ibutsu_server.store.models import Import, Project, Result, Run
 
@@ -105,19 +106,99 @@ def test_a_run_keeps_its_counts_when_its_results_are_pruned(ann: Any, session: S
 
 
 def test_the_repair_finds_every_untrue_summary(ann: Any, session: Session) -> None:
-    runs = [uuid.UUID(ann.run()["id"]) for _ in range(6)]
-    for run_id in runs:
+    run_ids = [uuid.UUID(ann.run()["id"]) for _ in range(6)]
+    for run_id in run_ids:
         for word in ("passed", "failed"):
             ann.result({"id": str(run_id), "project_id": str(ann.project.id)}, result=word)
     assert summary.untrue_runs(session, hours=1) == []
     more = "jsonb_set(summary, '{tests}', '3')"
     other = 'summary || \'{"failures": 0, "errors": 1}\''
-    for run_id, value in zip(runs, ("NULL", "'{}'", "'[]'", more, other), strict=False):
+    for run_id, value in zip(run_ids, ("NULL", "'{}'", "'[]'", more, other), strict=False):
         session.execute(sa.text(f"UPDATE runs SET summary = {value} WHERE id = :id"), {"id": run_id})
-    assert summary.untrue_runs(session, hours=1) == runs[:5]
-    for run_id in runs:
+    assert summary.untrue_runs(session, hours=1) == run_ids[:5]
+    for run_id in run_ids:
         summary.update_run(session, run_id)
     assert summary.untrue_runs(session, hours=1) == []
+
+
+def add_one(session: Session, run: Run, word: str) -> None:
+    result = Result(run_id=run.id, project_id=run.project_id, result=word, duration=1)
+    session.add(result)
+    session.flush()
+    summary.follow(session, None, summary.Counted(run.id, word, 1))
+
+
+def add_two_and_count(session: Session, run: Run, word: str) -> None:
+    session.add_all(Result(run_id=run.id, project_id=run.project_id, result=word, duration=1) for _ in range(2))
+    session.flush()
+    summary.update_run(session, run.id)
+
+
+@pytest.mark.parametrize("second", [add_one, add_two_and_count])
+@pytest.mark.parametrize("first", [add_one, add_two_and_count])
+def test_a_change_waits_for_the_one_before_and_is_counted_with_it(
+    app: flask.Flask,
+    ann: Any,
+    session: Session,
+    first: Callable[[Session, Run, str], None],
+    second: Callable[[Session, Run, str], None],
+) -> None:
+    run = session.get_one(Run, uuid.UUID(ann.run()["id"]))
+    first(session, run, "failed")
+
+    def change() -> None:
+        with Session(app.extensions["ibutsu_engine"]) as other:
+            second(other, run, "passed")
+            other.commit()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with app.extensions["ibutsu_engine"].connect() as looking:
+        while thread.is_alive() and not looking.scalar(sa.text(waits)):
+            looking.rollback()
+    assert thread.is_alive(), "The second change did not wait for the first."
+    session.commit()
+    thread.join()
+    assert session.get_one(Run, run.id, populate_existing=True).summary == counted(session, run.id, 0)
+
+
+def test_an_import_that_goes_on_keeps_nobody_from_the_run_and_overwrites_nothing(
+    app: flask.Flask, ann: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "FLUSH_SIZE", 1)
+    monkeypatch.setattr(runs, "LOCK_TIMEOUT", 1)
+    run = ann.run(summary={"collected": 50})
+    run_id = uuid.UUID(run["id"])
+    replaced, changed = ann.result(run), ann.result(run)
+    loader, import_id = begun(session, ann.project, run_id)
+    for one in (replaced["id"], str(uuid.uuid4())):
+        loader.add_result(ResultRecord(uuid.UUID(one).bytes, run_id, "t", "failed", None, 1.0, None, {}))
+    assert ann.put(f"/run/{run['id']}", {"metadata": {"a": {"b": 1}}, "summary": {"collected": 9}}).status_code == 200
+    assert ann.put(f"/result/{changed['id']}", {"result": "error"}).status_code == 200
+    ann.result(run, result="skipped")
+    assert ann.put(f"/result/{replaced['id']}", {"result": "passed"}).status_code == 503, "The import has this one."
+    loader.finish(import_id, format="archive", data={})
+    session.commit()
+    stored = ann.get(f"/run/{run['id']}").get_json()
+    assert stored["metadata"] == {"a": {"b": 1, "c": 2}}
+    assert stored["summary"] == counted(session, run_id, 9) | {"failures": 2, "errors": 1, "skips": 1}
+
+
+def begun(
+    session: Session, project: Project, run_id: uuid.UUID, **metadata: Any
+) -> tuple[load.ReportLoader, uuid.UUID]:
+    """Begin with an import into the run, in the session's transaction."""
+    project = session.get_one(Project, project.id)
+    row = Import(id=uuid.uuid4(), filename="r", format="archive", size=0, sha256="", project_id=project.id)
+    session.add(row)
+    session.commit()
+    loader = load.ReportLoader(
+        session, project=project, find_project=lambda _: project, form=load.Form(),
+        now=dt.datetime.now(dt.UTC), keeps_sources=True,
+    )  # fmt: skip
+    loader.begin(RunRecord(id=run_id, summary=LIES, metadata=metadata or {"a": {"c": 2}}))
+    return loader, row.id
 
 
 class Crowd:
@@ -187,23 +268,14 @@ class Crowd:
     def load(self, draw: random.Random, run: dict[str, Any], key: str) -> None:
         """Import into the run: results that exist, in any order, and new ones."""
         run_id = uuid.UUID(run["id"])
-        now = dt.datetime.now(dt.UTC)
         ids = draw.sample(self.results, min(4, len(self.results)))
         ids += [str(uuid.UUID(int=draw.getrandbits(128), version=4)) for _ in range(2)]
         with Session(self.app.extensions["ibutsu_engine"]) as session, contextlib.suppress(load.RefusedError):
-            project = session.get_one(Project, uuid.UUID(run["project_id"]))
-            row = Import(id=uuid.uuid4(), filename=key, format="archive", size=0, sha256="", project_id=project.id)
-            session.add(row)
-            session.commit()
-            loader = load.ReportLoader(
-                session, project=project, find_project=lambda _: project, form=load.Form(), now=now, keeps_sources=True
-            )
-            record = RunRecord(id=run_id, summary=LIES, metadata={"keys": {key: 1}})
-            loader.begin(record)
+            loader, import_id = begun(session, self.person.project, run_id, keys={key: 1})
             for one in ids:
                 word: Any = draw.choice(WORDS)
-                loader.add_result(ResultRecord(uuid.UUID(one).bytes, run_id, "t", word, now, 1.0, None, {}))
-            assert loader.finish(row.id, format="archive", data={}) is not None
+                loader.add_result(ResultRecord(uuid.UUID(one).bytes, run_id, "t", word, None, 1.0, None, {}))
+            assert loader.finish(import_id, format="archive", data={}) is not None
             session.commit()
             self.keys[run["id"]].add(key)
             self.results += ids[-2:]
