@@ -82,10 +82,9 @@ COUNT = f"""
         SELECT coalesce(tests, 0), {", ".join(f"coalesce({name}, 0)" for name in COUNTED)}, NULL
         FROM stored WHERE NOT EXISTS (SELECT FROM of_outcome)
     ), earliest AS (
-        -- The expression keeps the planner from walking the index of all results' times for those of one run.
         SELECT start_time, env, component, project_id, source, metadata
         FROM results WHERE run_id = :run_id
-        ORDER BY start_time AT TIME ZONE 'UTC' NULLS LAST, id LIMIT 1
+        ORDER BY start_time, id LIMIT 1
     ), {_FACTS}
     UPDATE runs SET
         summary = {_SUMMARY},
