@@ -34,7 +34,8 @@ from ibutsu_core.settings import CelerySettings
 from ibutsu_server.api.broker import Broker
 from ibutsu_server.embedded import files, postgres, processes, redis
 from ibutsu_server.reports import read_report
-from ibutsu_server.store import artifacts, local, migrate, projects, uploads
+from ibutsu_server.store import local, migrate, projects, uploads
+from ibutsu_server.store.chunks import SIZE as CHUNK_SIZE
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Import, User
 
@@ -106,7 +107,7 @@ class Rows:
     @property
     def counts(self) -> Counts:
         """How many rows that is."""
-        chunks = sum(-(-size // artifacts.CHUNK_SIZE) * times for (_, _, size, _), times in self.artifacts.items())
+        chunks = sum(-(-size // CHUNK_SIZE) * times for (_, _, size, _), times in self.artifacts.items())
         return Counts(1, len(self.results), self.artifacts.total(), chunks)
 
 
@@ -156,7 +157,7 @@ def archive(draw: random.Random, results: int, files: int) -> Content:
         result = {"id": str(result_id), "test_id": f"test_{number}", "result": "passed", "duration": number / 100}
         members[f"{run_id}/{result_id}/result.json"] = json.dumps(result).encode()
         if number < files:
-            members[f"{run_id}/{result_id}/shot.png"] = draw.randbytes(draw.randrange(1, 2 * artifacts.CHUNK_SIZE))
+            members[f"{run_id}/{result_id}/shot.png"] = draw.randbytes(draw.randrange(1, 2 * CHUNK_SIZE))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for name, data in members.items():
@@ -440,7 +441,7 @@ class World:
                 continue
             assert row.run_id is None
             assert (row.status != "error") or upload.content.broken, (row.filename, row.error)
-            assert chunks[upload.id] == -(-len(upload.content.data) // uploads.CHUNK_SIZE)
+            assert chunks[upload.id] == -(-len(upload.content.data) // CHUNK_SIZE)
         assert found == expected
 
     def check_rows(self) -> None:

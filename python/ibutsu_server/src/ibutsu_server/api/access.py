@@ -103,8 +103,12 @@ def require_project(project_id: uuid.UUID | None) -> None:
 
 
 def find(model: type[Row], text: str, what: str, *, lock: bool = False) -> Row:
-    """Return the row with that id; raise BadRequest for no UUID, NotFound for no row. Checks no membership."""
-    row = session().get(model, uuid_of(text, f"{what} id"), with_for_update=lock)
+    """Return the row with that id; raise BadRequest for no UUID, NotFound for no row. Checks no membership.
+
+    A lock leaves the key to those that store what refers to the row.
+    """
+    key = uuid_of(text, f"{what} id")
+    row = session().get(model, key, with_for_update={"key_share": True} if lock else None)
     if row is None:
         raise NotFound(f"There is no {what} {text}.")
     return row

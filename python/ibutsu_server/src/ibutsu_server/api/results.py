@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest
 from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.operations import operation
-from ibutsu_server.api.runs import lock, places, stored_already
+from ibutsu_server.api.runs import limit_waiting, places, stored_already
 from ibutsu_server.store import summary
 from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
@@ -41,7 +41,10 @@ def get_result(result_id: str) -> flask.Response:
 @api.post("/result")
 @operation(body=schemas.ResultIn, answers={201: schemas.Result}, errors=(403, 409))
 def add_result(body: schemas.ResultIn) -> flask.Response:
-    """Store a result. The same request a second time answers the same; another with its id is refused."""
+    """Store a result; the run's summary counts it at once.
+
+    The same request a second time answers the same; another with its id is refused.
+    """
     session = access.session()
     project = access.project_of(body.metadata, body.project_id)
     if project is None:
@@ -59,7 +62,10 @@ def add_result(body: schemas.ResultIn) -> flask.Response:
         return answers.one(serialise(stored), 201)
     values.setdefault("start_time", dt.datetime.now(dt.UTC))
     result = Result(id=body.id or uuid.uuid4(), **values)
+    limit_waiting()
     session.add(result)
+    session.flush()
+    summary.follow(session, None, _counted(result))
     session.commit()
     return answers.one(serialise(result), 201)
 
@@ -68,31 +74,30 @@ def add_result(body: schemas.ResultIn) -> flask.Response:
 @operation(body=schemas.ResultIn, answers={200: schemas.Result}, errors=(403, 404))
 def update_result(result_id: str, body: schemas.ResultIn) -> flask.Response:
     """Replace the given fields and merge the metadata; the run's summary follows."""
-    result = access.find(Result, result_id, "result")
+    limit_waiting()
+    result = access.find(Result, result_id, "result", lock=True)
     access.require_project(result.project_id)
+    before = _counted(result)
     session = access.session()
     project = access.project_of(body.metadata, body.project_id)
     run = _run_of(body)
-    # The locks of runs come before those of rows, and in one order.
-    run_ids = sorted({run_id for run_id in (result.run_id, run.id if run else None) if run_id})
-    for run_id in run_ids:
-        lock(run_id)
-    session.refresh(result, with_for_update=True)
     if project is not None:
         result.project_id = project.id
     if run is not None:
         result.run_id = run.id
-    given = body.given("test_id", "start_time", "duration", "result", "source", "params") | places(body)
-    for name, value in given.items():
+    values = body.given("test_id", "start_time", "duration", "result", "source", "params") | places(body)
+    for name, value in values.items():
         setattr(result, name, value)
     if body.metadata:
         result.data = merged(result.data, body.metadata)
     session.flush()
-    if run is not None or "result" in given or "duration" in given:
-        for run_id in run_ids:
-            summary.update_run(session, run_id)
+    summary.follow(session, before, _counted(result))
     session.commit()
     return answers.one(serialise(result))
+
+
+def _counted(result: Result) -> summary.Counted:
+    return summary.Counted(result.run_id, result.result, result.duration)
 
 
 def _run_of(body: schemas.ResultIn) -> Run | None:

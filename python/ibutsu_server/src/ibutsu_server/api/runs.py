@@ -56,15 +56,13 @@ def add_run(body: schemas.RunIn) -> flask.Response:
     project = access.project_of(body.metadata, body.project_id)
     if project is None:
         raise BadRequest("The run names no project, neither in metadata.project nor in project_id.")
-    values = body.given("created", "start_time", "duration", "source", "summary") | places(body)
+    values = body.given("created", "start_time", "source") | places(body)
     values |= {"project_id": project.id, "data": body.metadata or {}}
-    stored = stored_already(
-        Run, body.id, {name: values[name] for name in values if name not in ("summary", "duration")}
-    )
+    stored = stored_already(Run, body.id, dict(values))
     if stored is not None:
         return answers.one(serialise(stored), 201)
     values.setdefault("start_time", dt.datetime.now(dt.UTC))
-    run = Run(id=body.id or uuid.uuid4(), **values)
+    run = Run(id=body.id or uuid.uuid4(), duration=body.duration, summary=summary.claims(body.summary or {}), **values)
     session.add(run)
     _summarise([run])
     return answers.one(serialise(run), 201)
@@ -74,13 +72,17 @@ def add_run(body: schemas.RunIn) -> flask.Response:
 @operation(body=schemas.RunIn, answers={200: schemas.Run}, errors=(403, 404))
 def update_run(run_id: str, body: schemas.RunIn) -> flask.Response:
     """Replace the given fields, merge the metadata, and compute the summary anew."""
-    lock(access.uuid_of(run_id, "run id"))
-    run = access.find(Run, run_id, "run", lock=True)
+    run = access.find(Run, run_id, "run")
     access.require_project(run.project_id)
     project = access.project_of(body.metadata, body.project_id)
-    for name, value in (body.given("created", "start_time", "duration", "source", "summary") | places(body)).items():
+    if not _locked([run], project):
+        raise NotFound(f"There is no run {run_id}.")
+    for name, value in (body.given("created", "start_time", "duration", "source") | places(body)).items():
         setattr(run, name, value)
-    _merge(run, body.metadata, project)
+    if body.summary is not None:
+        run.summary = summary.claims(body.summary, run.summary)
+    if body.metadata:
+        run.data = merged(run.data, body.metadata)
     _summarise([run])
     return answers.one(serialise(run))
 
@@ -96,27 +98,21 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
     project = access.project_of(body.metadata, None)
     session = access.session()
     answers.limit_time()
-    order = newest.order(Run)
-    chosen = sa.select(Run.id).where(*newest.conditions(Run, query.filter)).order_by(*order).limit(query.pageSize)
-    # The locks of runs come before those of rows, and in one order.
-    run_ids = sorted(session.scalars(chosen))
-    for run_id in run_ids:
-        lock(run_id)
-    runs = session.scalars(sa.select(Run).where(Run.id.in_(run_ids)).order_by(*order).with_for_update()).all()
+    chosen = sa.select(Run).where(*newest.conditions(Run, query.filter)).order_by(*newest.order(Run))
+    runs = _locked(session.scalars(chosen.limit(query.pageSize)).all(), project)
     if not runs:
         raise NotFound("No run matches the filters.")
     for run in runs:
-        _merge(run, body.metadata, project)
+        run.data = merged(run.data, body.metadata)
     _summarise(runs)
     count = len(runs)
     pagination = schemas.Pagination(page=1, pageSize=query.pageSize, totalItems=count, totalPages=1)
     return answers.listed("runs", map(serialise, runs), pagination)
 
 
-def lock(run_id: uuid.UUID) -> None:
-    """Take the run's lock, which comes before those of rows; an import that has it long makes the answer 503."""
+def limit_waiting() -> None:
+    """Let whoever else changes the same rows make the answer 503, when that takes long."""
     access.session().execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
-    summary.lock_run(access.session(), run_id)
 
 
 def places(body: schemas.RunIn | schemas.ResultIn) -> dict[str, Any]:
@@ -148,13 +144,26 @@ def _repeats(stored: Run | Result, values: dict[str, Any]) -> bool:
     )
 
 
-def _merge(run: Run, metadata: dict[str, Any] | None, project: Project | None) -> None:
-    if project is not None and project.id != run.project_id:
-        run.project_id = project.id
-        moved = sa.update(Result).where(Result.run_id == run.id).values(project_id=project.id)
-        access.session().execute(moved.execution_options(synchronize_session=False))
-    if metadata:
-        run.data = merged(run.data, metadata)
+def _locked(runs: Sequence[Run], project: Project | None) -> list[Run]:
+    """Return those of the runs that still exist, read anew and locked, and moved to the project where one is given."""
+    session = access.session()
+    limit_waiting()
+    run_ids = sorted(run.id for run in runs)
+    moved = sorted(run.id for run in runs if project is not None and run.project_id != project.id)
+    for run_id in moved:
+        summary.lock_imports(session, run_id)
+    if project is not None and moved:
+        results = sa.update(Result).where(Result.run_id.in_(moved)).values(project_id=project.id)
+        session.execute(results.execution_options(synchronize_session=False))
+    for run_id in run_ids:
+        summary.lock_run(session, run_id)
+    # The key is left to those that store what refers to the run.
+    query = sa.select(Run).where(Run.id.in_(run_ids)).with_for_update(key_share=True)
+    locked = {run.id: run for run in session.scalars(query.execution_options(populate_existing=True))}
+    for run_id in moved:
+        if project is not None and run_id in locked:
+            locked[run_id].project_id = project.id
+    return [locked[run.id] for run in runs if run.id in locked]
 
 
 def _summarise(runs: Sequence[Run]) -> None:

@@ -6,26 +6,11 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from ibutsu_server.store.models import Artifact, ArtifactChunk
-
-CHUNK_SIZE = 512 * 1024
-"""Bytes of a chunk at most."""
-
-
-def rechunk(chunks: Iterable[bytes], size: int = CHUNK_SIZE) -> Iterator[bytes]:
-    """Yield the same bytes in chunks of just `size` bytes, the last one shorter."""
-    buffer = bytearray()
-    for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= size:
-            yield bytes(buffer[:size])
-            del buffer[:size]
-    if buffer:
-        yield bytes(buffer)
+from ibutsu_server.store.chunks import Chunks, fetch, rechunk, store
+from ibutsu_server.store.models import Artifact
 
 
 def write(
@@ -49,7 +34,7 @@ def write(
     session.add(artifact)
     session.flush()
     for position, data in enumerate(rechunk(chunks)):
-        session.execute(sa.insert(ArtifactChunk).values(artifact_id=artifact.id, position=position, data=data))
+        store(session, Chunks.ARTIFACT, artifact.id, position, data)
         artifact.size += len(data)
     session.flush()
     session.refresh(artifact)
@@ -59,13 +44,6 @@ def write(
 def chunks_of(session: Session, artifact_id: uuid.UUID) -> Iterator[bytes]:
     """Yield the artifact's bytes, one chunk in memory at a time."""
     position = 0
-    while True:
-        data = session.scalar(
-            sa.select(ArtifactChunk.data).where(
-                ArtifactChunk.artifact_id == artifact_id, ArtifactChunk.position == position
-            )
-        )
-        if data is None:
-            return
-        yield bytes(data)
+    while (data := fetch(session, Chunks.ARTIFACT, artifact_id, position)) is not None:
+        yield data
         position += 1

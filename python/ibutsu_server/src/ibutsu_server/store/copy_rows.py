@@ -75,6 +75,11 @@ def as_json(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
+def chunk_head(owner_id: bytes, position: int, size: int) -> bytes:
+    """Return the row of a chunk but for its last field's bytes, of which there are `size`."""
+    return _chunk_head(3, 16, owner_id, 4, position, size)
+
+
 class ArtifactRows:
     """Rows of ARTIFACT_COLUMNS and CHUNK_COLUMNS for artifacts of one upload date. Ids are the 16 bytes of them."""
 
@@ -98,7 +103,7 @@ class ArtifactRows:
     @staticmethod
     def chunk(artifact_id: bytes, position: int, data: bytes) -> bytes:
         """Return the row of one of its chunks."""
-        return _chunk_head(3, 16, artifact_id, 4, position, len(data)) + data
+        return chunk_head(artifact_id, position, len(data)) + data
 
 
 _OUTCOMES = {outcome: text(outcome) for outcome in OUTCOMES}

@@ -9,14 +9,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import sqlalchemy as sa
 from psycopg2 import errors
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
-from ibutsu_server.store import load_sql
-from ibutsu_server.store.artifacts import rechunk
+from ibutsu_server.store import load_sql, summary
+from ibutsu_server.store.chunks import rechunk
 from ibutsu_server.store.copy_rows import (
     ARTIFACT_COLUMNS,
     CHUNK_COLUMNS,
@@ -94,7 +95,7 @@ class ReportLoader:
         self._now = now
         self._progress = progress
         self._run = RunRecord(id=uuid.UUID(int=0))
-        self._stored: dict[str, Any] | None = None  # the metadata of a run that exists already
+        self._existed = False
         self._stored_project: uuid.UUID | None = None
         self._without_project = False
         self._encoder = ResultRows(self._run.id, None, start=now)
@@ -110,10 +111,10 @@ class ReportLoader:
         self._project = self._project or (self._find_project(run.project) if run.project is not None else None)
         self._take(run)
         project_id = self._project.id if self._project else None
-        made = self._session.scalar(load_sql.BEGIN, {"run_id": run.id, "lock": str(run.id), "project_id": project_id})
+        made = self._session.scalar(load_sql.BEGIN, {"run_id": run.id, "project_id": project_id})
         if made is None:
-            stored = self._session.execute(load_sql.STORED_RUN, {"run_id": run.id}).one()
-            self._stored, self._stored_project = stored.metadata, stored.project_id
+            self._existed = True
+            self._stored_project = self._session.execute(load_sql.STORED_PROJECT, {"run_id": run.id}).scalar_one()
             self._refuse_foreign()
             self._session.execute(load_sql.INCOMING)
 
@@ -155,11 +156,7 @@ class ReportLoader:
         self._flush_chunks()
         project = self._project or self._set_project(run.project)
         self.loaded.notes = run.notes
-        metadata = merged(merged(self._stored or {}, run.metadata), form.metadata)
-        if run.notes:
-            metadata["import_notes"] = list(run.notes)
         counts = {"notes": list(run.notes), "results": self.loaded.results, "artifacts": self.loaded.artifacts}
-        statement = load_sql.finish(existed=self._stored is not None, without_project=self._without_project)
         parameters = {
             "run_id": run.id,
             "project_id": project.id,
@@ -168,16 +165,23 @@ class ReportLoader:
             "source": form.source or run.source,
             "component": form.text("component") or run.component,
             "env": form.text("env") or run.env,
-            "claimed": as_json(run.summary).decode(),
-            "metadata": as_json(metadata).decode(),
+            "claimed": as_json(summary.claims(run.summary)).decode(),
             # A run that others have reported into takes as long as all of them.
-            "reported": run.duration if self._stored is None else None,
+            "reported": None if self._existed else run.duration,
             "import_id": import_id,
             "format": format,
             "data": as_json({**data, **counts}).decode(),
         }
+        settle = load_sql.settle(existed=self._existed, without_project=self._without_project)
         try:
-            done = self._session.scalar(statement, parameters)
+            if self._existed:
+                # Others may change the run while its import goes on, until here.
+                stored = self._session.scalar(sa.text(f"{settle}; {load_sql.STORED_METADATA}"), parameters)
+                parameters["metadata"] = as_json(self._metadata(stored or {})).decode()
+                done = self._session.scalar(sa.text(load_sql.COMPLETE), parameters)
+            else:
+                parameters["metadata"] = as_json(self._metadata({})).decode()
+                done = self._session.scalar(sa.text(f"{settle}; {load_sql.COMPLETE}"), parameters)
         except exc.IntegrityError as error:
             if isinstance(error.orig, errors.ForeignKeyViolation):
                 raise RefusedError(
@@ -185,6 +189,13 @@ class ReportLoader:
                 ) from error
             raise
         return None if done is None else self.loaded
+
+    def _metadata(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the run's metadata: what is stored, over it the report's, over that the form's."""
+        metadata = merged(merged(stored, self._run.metadata), self._form.metadata)
+        if self._run.notes:
+            metadata["import_notes"] = list(self._run.notes)
+        return metadata
 
     def _take(self, run: RunRecord) -> None:
         self._run = run
@@ -218,13 +229,13 @@ class ReportLoader:
         if not self._results:
             return
         try:
-            self._copy(self._results, "results" if self._stored is None else "incoming_results", RESULT_COLUMNS)
+            self._copy(self._results, "incoming_results" if self._existed else "results", RESULT_COLUMNS)
         except errors.UniqueViolation as error:
             raise RefusedError(
                 f"A result of the run {self.loaded.run_id} has an id that is stored already: "
                 f"{error.diag.message_detail}"
             ) from error
-        if self._stored is not None:
+        if self._existed:
             self._upsert_results()
         self._progress(self.loaded.results)
 

@@ -10,15 +10,16 @@ from ibutsu_server.store import summary
 from ibutsu_server.store.copy_rows import RESULT_COLUMNS
 
 BEGIN = sa.text(
-    """
-    SELECT pg_advisory_xact_lock(hashtextextended(:lock, 1));
+    f"""
+    {summary.IMPORT_LOCK};
     SET CONSTRAINTS ALL DEFERRED;
     INSERT INTO runs (id, project_id) VALUES (:run_id, :project_id) ON CONFLICT (id) DO NOTHING RETURNING id
-    """
+    """  # noqa: S608 - of this package
 )
 """Gives the run's id when it is new, and nothing when it exists."""
 
-STORED_RUN = sa.text("SELECT project_id, metadata FROM runs WHERE id = :run_id")
+STORED_PROJECT = sa.text("SELECT project_id FROM runs WHERE id = :run_id FOR KEY SHARE")
+"""Gives the project of a run that exists, and keeps the run from being deleted."""
 
 INCOMING = sa.text("CREATE TEMPORARY TABLE incoming_results (LIKE results INCLUDING DEFAULTS) ON COMMIT DROP")
 
@@ -74,8 +75,8 @@ _MARK_DONE = """
 
 
 @functools.cache
-def finish(*, existed: bool, without_project: bool) -> sa.TextClause:
-    """Return what completes the run and marks its import done; it gives the import's id, or nothing.
+def settle(*, existed: bool, without_project: bool) -> str:
+    """Return what is done before the run is locked for its summary: all that may take long.
 
     `existed` says that the run was there before the import, `without_project` that results were stored before their
     project was known.
@@ -83,10 +84,14 @@ def finish(*, existed: bool, without_project: bool) -> sa.TextClause:
     statements = [
         *([_DROP_REPLACED_ARTIFACTS] if existed else []),
         *([_GIVE_PROJECT] if without_project else []),
-        _COMPLETE_RUN,
-        summary.UPDATE,
         _CHECK,
         _DELETE_UPLOAD,
-        _MARK_DONE,
     ]
-    return sa.text(";".join(statements))
+    return ";".join(statements)
+
+
+STORED_METADATA = f"{summary.LOCK}; SELECT metadata FROM runs WHERE id = :run_id"  # noqa: S608 - of this package
+"""Locks a run that others know, and gives what they have made of its metadata until now."""
+
+COMPLETE = f"{_COMPLETE_RUN}; {summary.COUNT}; {_MARK_DONE}"
+"""Completes the run and marks its import done; gives the import's id, or nothing."""

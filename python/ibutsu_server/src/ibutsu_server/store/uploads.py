@@ -14,14 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from ibutsu_server.store import chunks
 from ibutsu_server.store.models import Import, Run, UploadChunk
-
-CHUNK_SIZE = 512 * 1024
-"""Bytes of a chunk; all but the last of an upload have just this many."""
-
-# Bytes of COPY's binary format around the only field of its only row: the header, and two counts; the end mark.
-_BEFORE_DATA = 19 + 2 + 4
-_AFTER_DATA = 2
 
 UNFINISHED = ("pending", "running")
 
@@ -66,9 +60,9 @@ class UploadWriter(io.RawIOBase):
         self._hash.update(view)
         self._buffer += view
         self.size += len(view)
-        while len(self._buffer) >= CHUNK_SIZE:
-            self._store(bytes(self._buffer[:CHUNK_SIZE]))
-            del self._buffer[:CHUNK_SIZE]
+        while len(self._buffer) >= chunks.SIZE:
+            self._store(bytes(memoryview(self._buffer)[: chunks.SIZE]))
+            del self._buffer[: chunks.SIZE]
         return len(view)
 
     def close(self) -> None:
@@ -79,8 +73,7 @@ class UploadWriter(io.RawIOBase):
         super().close()
 
     def _store(self, data: bytes) -> None:
-        row = {"import_id": self._import_id, "position": self._position, "data": data}
-        self._session.execute(sa.insert(UploadChunk).values(row))
+        chunks.store(self._session, chunks.Chunks.UPLOAD, self._import_id, self._position, data)
         self._position += 1
 
 
@@ -121,7 +114,7 @@ class UploadReader(io.RawIOBase):
         """Fill the buffer with what the present chunk has, fetching it where needed."""
         if self._offset >= self._size:
             return 0
-        position, start = divmod(self._offset, CHUNK_SIZE)
+        position, start = divmod(self._offset, chunks.SIZE)
         if position != self._loaded:
             self._chunk = self._fetch(position)
             self._loaded = position
@@ -132,14 +125,10 @@ class UploadReader(io.RawIOBase):
         return len(data)
 
     def _fetch(self, position: int) -> bytes:
-        # By COPY, for the bytes of a query's answer come as twice as many hexadecimal digits.
-        query = f"SELECT data FROM upload_chunks WHERE import_id = '{self._import_id}' AND position = {position:d}"  # noqa: S608 - of a UUID and a number
-        file = io.BytesIO()
-        cursor: Any = self._session.connection().connection.cursor()
-        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT binary)", file)
-        if cursor.rowcount != 1:
+        data = chunks.fetch(self._session, chunks.Chunks.UPLOAD, self._import_id, position)
+        if data is None:
             raise MissingUploadError(f"Chunk {position} of the upload {self._import_id} is not in the database.")
-        return file.getvalue()[_BEFORE_DATA:-_AFTER_DATA]
+        return data
 
 
 class MissingUploadError(Exception):

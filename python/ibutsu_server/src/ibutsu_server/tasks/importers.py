@@ -18,7 +18,7 @@ from ibutsu_core.records import ArtifactRecord, ResultRecord
 from ibutsu_core.settings import Settings
 from ibutsu_core.task import IbutsuTask
 from ibutsu_server.reports import Report, ReportError, read_report
-from ibutsu_server.store import projects, uploads
+from ibutsu_server.store import chunks, projects, uploads
 from ibutsu_server.store.database import is_transient
 from ibutsu_server.store.load import Form, Loaded, RefusedError, ReportLoader
 from ibutsu_server.store.models import Import, Project, User
@@ -123,7 +123,7 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
     reader = uploads.UploadReader(session, row.id, row.size)
     # Ids that the report lacks are derived from the import's, so that a second delivery makes the same ones.
     report = read_report(
-        io.BufferedReader(reader, uploads.CHUNK_SIZE),
+        io.BufferedReader(reader, chunks.SIZE),
         filename=row.filename,
         run_id=uuid.uuid5(row.id, "run"),
         digest=row.sha256,
