@@ -90,15 +90,15 @@ def add_import() -> flask.Response:
     row: Import | None = None
     given: dict[str, Any] = {}
     force = False
-    for part in multipart.parts(flask.request):
+    for part in multipart.parts(flask.request, "The upload", "upload_size"):
         if part.name == "importFile" and part.filename:
             if row is not None:
                 raise BadRequest("The form has more than one file; send one import for each.")
             row = _upload(part)
         elif part.name == "project" and (name := part.text()):
             given["project_id"] = access.project_named(name).id
-        elif part.name == "metadata" and (text := part.text()):
-            given["data"] = {"form": bodies.json_object(text, "field `metadata`")}
+        elif part.name == "metadata" and (form := part.json_object()) is not None:
+            given["data"] = {"form": form}
         elif part.name == "source" and (source := part.text()):
             given["source"] = source
         elif part.name == "force":
@@ -172,7 +172,6 @@ def _upload(part: multipart.Part) -> Import:
     session.add(row)
     session.flush()
     with uploads.UploadWriter(session, row.id) as writer:
-        for chunk in part.chunks:
-            writer.write(chunk)
+        writer.writelines(part.stored("The upload", "upload_size"))
     row.size, row.sha256 = writer.size, writer.sha256
     return row

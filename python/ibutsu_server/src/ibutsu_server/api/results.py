@@ -10,10 +10,10 @@ from werkzeug.exceptions import BadRequest
 
 from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.limits import merged
 from ibutsu_server.api.operations import operation
 from ibutsu_server.api.runs import lock, places, stored_already
 from ibutsu_server.store import summary
-from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
 
 
