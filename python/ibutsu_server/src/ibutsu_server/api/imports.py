@@ -66,7 +66,7 @@ def get_imports(query: schemas.FilterQuery) -> flask.Response:
 @operation(answers={200: schemas.Import}, errors=(403, 404))
 def get_import(import_id: str) -> flask.Response:
     """Answer with one import, and how far it is while it runs."""
-    row = _readable(import_id)
+    row = access.find_visible(Import, import_id, "import")
     progress = None
     if row.status == "pending" and row.sent is None:
         # Its message could not be sent when it was uploaded; whoever asks for it need not wait for the repair.
@@ -127,7 +127,7 @@ def retry_import(import_id: str) -> flask.Response:
 
     One that waits has its task sent once more, which does no harm: its message may have been lost with Redis.
     """
-    row = _readable(import_id)
+    row = access.find_visible(Import, import_id, "import")
     known = uploads.same_as(access.session(), row) if row.status == "error" and row.fingerprint else None
     if known is not None:
         raise Conflict(f"The same upload was sent again since, and is the import {known.id}, which is {known.status}.")
@@ -138,12 +138,6 @@ def retry_import(import_id: str) -> flask.Response:
     access.session().refresh(row)
     message = None if _send(row) else "The task queue does not answer; the import starts when it is back."
     return answers.one(serialise(row, message=message))
-
-
-def _readable(import_id: str) -> Import:
-    row = access.find(Import, import_id, "import")
-    access.require_visible_or_own(row)
-    return row
 
 
 def _send(row: Import) -> bool:
