@@ -37,5 +37,6 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def require_size(what: str, value: object) -> None:
     """Raise UnprocessableEntity where `value`, as JSON, is larger than metadata may be."""
-    if len(json.dumps(value, ensure_ascii=False).encode()) > current().metadata_size:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text.encode()) > current().metadata_size:
         raise UnprocessableEntity(sentence(f"The object `{what}` is larger than", "metadata_size", "bytes"))
