@@ -183,8 +183,9 @@ def test_a_list_that_takes_too_long_says_so_and_is_not_repeated_by_clients(
 def test_what_somebody_else_changes_for_long_is_to_be_tried_again(
     ask: Callable[..., TestResponse], ann: Any, session: Session
 ) -> None:
+    path = f"/run/{ann.run()['id']}"
     session.execute(sa.text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))
-    response = ask({"lock_time": 1}, "POST", "/run", json=in_project())
+    response = ask({"lock_time": 1}, "PUT", path, json=in_project())
     assert (response.status_code, "Retry-After" in response.headers) == (503, True)
     assert response.get_json()["detail"].startswith("Something else changes this")
 

@@ -18,9 +18,6 @@ from ibutsu_server.api.operations import operation
 from ibutsu_server.store import summary
 from ibutsu_server.store.models import Project, Result, Run
 
-LOCK_TIMEOUT = 10
-"""Seconds to wait for whoever else changes the run."""
-
 LARGEST_BULK = 25
 """Runs that one bulk update changes at most."""
 
@@ -114,7 +111,6 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
 
 def lock(run_id: uuid.UUID) -> None:
     """Take the run's lock, which comes before those of rows; an import that has it long makes the answer 503."""
-    access.session().execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
     summary.lock_run(access.session(), run_id)
 
 
