@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils.url import parse_url
 
-from ibutsu_core.limits import Limits, variable_of
+from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.settings import (
     LONGEST_TASK,
     VARIABLES,
@@ -179,14 +179,33 @@ def test_settings_are_values() -> None:
     assert isinstance(load(Application.WORKER, COMPLETE), Settings)
 
 
-def test_every_limit_of_an_upload_is_a_variable_of_the_worker() -> None:
-    names = {variable_of(field.name): field for field in dataclasses.fields(Limits)}
-    known = {variable.name: variable for variable in variables(Application.WORKER)}
-    assert names.keys() <= known.keys()
-    settings = load(Application.WORKER, COMPLETE | {name: str(number + 7) for number, name in enumerate(names)})
-    assert dataclasses.astuple(settings.limits) == tuple(range(7, 7 + len(names)))
-    assert load(Application.WORKER, COMPLETE).limits == Limits()
+@pytest.mark.parametrize(
+    ("limits", "application", "attribute"),
+    [
+        (Limits, Application.WORKER, "limits"),
+        (ApiLimits, Application.BACKEND, "api_limits"),
+        (LoginLimits, Application.BACKEND, "login_limits"),
+    ],
+)
+def test_every_limit_is_a_variable_of_the_application_that_keeps_to_it(
+    limits: type[Limits | ApiLimits | LoginLimits], application: Application, attribute: str
+) -> None:
+    names = [variable_of(field.name, limits) for field in dataclasses.fields(limits)]
+    assert set(names) <= {variable.name for variable in variables(application)}
+    settings = load(application, COMPLETE | {name: str(number + 7) for number, name in enumerate(names)})
+    assert dataclasses.astuple(getattr(settings, attribute)) == tuple(range(7, 7 + len(names)))
+    assert getattr(load(application, COMPLETE), attribute) == limits()
     with pytest.raises(SettingsError) as error:
-        load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_MAX_RATIO": "0", "IBUTSU_IMPORT_MAX_MEMBERS": "many"})
+        load(application, COMPLETE | {names[0]: "0", names[1]: "many"})
     assert len(error.value.problems) == 2
-    assert load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_ATTEMPTS": "2"}).import_attempts == 2
+
+
+def test_json_cannot_be_allowed_to_nest_deeper_than_it_can_be_written() -> None:
+    assert "from 1 to 200" in problems(Application.BACKEND, COMPLETE | {"IBUTSU_API_MAX_JSON_DEPTH": "201"})[0]
+
+
+def test_the_other_numbers_are_read_by_the_application_that_needs_them() -> None:
+    worker = load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_ATTEMPTS": "2", "IBUTSU_PAGE_MAX_QUERY_TIME": "3"})
+    assert (worker.import_attempts, worker.page_query_time) == (2, 3)
+    assert load(Application.BACKEND, COMPLETE | {"IBUTSU_TRUSTED_PROXIES": "2"}).trusted_proxies == 2
+    assert load(Application.BACKEND, COMPLETE).trusted_proxies == 0

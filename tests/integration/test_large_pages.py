@@ -15,7 +15,9 @@ from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, 
 from ibutsu_server import api
 from ibutsu_server.applications import create_flask
 from ibutsu_server.store import accounts
+from ibutsu_server.store.database import is_transient
 from ibutsu_server.store.models import Project, Run, User
+from ibutsu_server.tasks.query import PageTooSlowError, query_task
 
 
 @pytest.mark.parametrize("filters", ["filter=source=a", "filter=source~("])
@@ -46,7 +48,20 @@ def test_a_large_page_is_made_by_a_worker(
     if filters.endswith("("):
         # Only the database can tell that a regular expression is broken.
         assert (answer.status_code, answer.get_json()["state"]) == (203, "FAILURE")
-        assert answer.get_json()["error"]
+        assert answer.get_json()["error"] == ["A filter's regular expression is not valid."]
     else:
         assert answer.status_code == 200
         assert len(answer.get_json()["runs"]) == 3
+
+
+def test_a_large_page_that_takes_too_long_fails_and_is_not_tried_again(
+    session: Session, database: DatabaseSettings, broker_url: str
+) -> None:
+    user_id = str(session.scalars(sa.select(User.id)).one())
+    celery = CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    app = create_flask(Settings(application=Application.WORKER, celery=celery, database=database, page_query_time=1))
+    session.execute(sa.text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))
+    with app.app_context(), pytest.raises(PageTooSlowError, match="1 seconds; IBUTSU_PAGE_MAX_QUERY_TIME") as caught:
+        query_task.run("runs", user_id=user_id)
+    app.extensions["ibutsu_engine"].dispose()
+    assert not is_transient(caught.value)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
+from ibutsu_core.limits import ApiLimits, LoginLimits
 from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
 from ibutsu_server import api
 from ibutsu_server.api import openapi
@@ -24,9 +25,9 @@ from ibutsu_server.store import accounts
 from ibutsu_server.store.models import Project, ProjectMember, User
 
 
-def make_app(database: DatabaseSettings, redis_url: str) -> flask.Flask:
+def make_app(database: DatabaseSettings, redis_url: str, **settings: Any) -> flask.Flask:
     celery = CelerySettings(broker_url=redis_url, result_backend=redis_url)
-    app = create_flask(Settings(application=Application.BACKEND, celery=celery, database=database))
+    app = create_flask(Settings(application=Application.BACKEND, celery=celery, database=database, **settings))
     api.register(app)
     return app
 
@@ -165,6 +166,22 @@ def away(database: DatabaseSettings, broker_url: str) -> Iterator[flask.Flask]:
     app = make_app(dataclasses.replace(database, port=1), broker_url)
     yield app
     app.extensions["ibutsu_engine"].dispose()
+
+
+@pytest.fixture
+def limited(database: DatabaseSettings, broker_url: str) -> Iterator[Callable[..., flask.Flask]]:
+    """The API with other limits than the ordinary ones."""
+    made: list[flask.Flask] = []
+
+    def make(*, redis_url: str = broker_url, proxies: int = 0, **limits: int) -> flask.Flask:
+        of_logins = {name: limits.pop(name) for name in LoginLimits.__slots__ if name in limits}
+        settings = {"api_limits": ApiLimits(**limits), "login_limits": LoginLimits(**of_logins)}
+        made.append(make_app(database, redis_url, trusted_proxies=proxies, **settings))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.extensions["ibutsu_engine"].dispose()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from ibutsu_server.api import newest, openapi
+from ibutsu_server.api import newest, openapi, schemas
 from ibutsu_server.store.models import Import
 
 World = dict[str, Any]
@@ -68,6 +68,7 @@ def taken(source: str) -> Callable[[World], dict[str, Any]]:
 
 
 LARGE = "x" * (1024 * 1024 + 1)
+DEEP = '{"a":' * 250 + "0" + "}" * 250
 IN_PROJECT: Callable[[World], dict[str, Any]] = lambda world: {"project_id": world["project_id"]}  # noqa: E731
 TAKEN = "11111111-1111-4111-8111-111111111111"
 
@@ -78,7 +79,7 @@ CALLS: dict[str, Call] = {
     "POST /api/login": Call(
         stranger="public",
         json=lambda _: {"email": "boss@example.com", "password": "boss's password"},
-        also=(lambda _: {"json": {"email": "boss@example.com", "password": "wrong"}},),
+        also=(lambda _: {"json": {"email": "nobody@example.com", "password": "wrong"}},) * 11,
     ),
     "GET /api/login/support": Call(stranger="public"),
     "GET /api/login/config/{provider}": Call(stranger="public"),
@@ -149,6 +150,7 @@ CALLS: dict[str, Call] = {
         form=artifact_of,
         also=(
             lambda world: {"form": artifact_of(world, filename=LARGE)},
+            lambda world: {"form": artifact_of(world, additionalMetadata=DEEP)},
             lambda world: {"form": artifact_of(world, runId=str(uuid.uuid4()))},
         ),
     ),
@@ -158,7 +160,12 @@ CALLS: dict[str, Call] = {
     "DELETE /api/artifact/{artifact_id}": Call(stranger="refused"),
     "GET /api/import": Call(stranger="sees nothing"),
     "POST /api/import": Call(
-        stranger="refused", form=upload_to, also=(lambda world: {"form": upload_to(world, source=LARGE)},)
+        stranger="refused",
+        form=upload_to,
+        also=(
+            lambda world: {"form": upload_to(world, source=LARGE)},
+            lambda world: {"form": upload_to(world, metadata=DEEP)},
+        ),
     ),
     "GET /api/import/{import_id}": Call(stranger="refused"),
     "POST /api/import/{import_id}/retry": Call(
@@ -170,7 +177,11 @@ CALLS: dict[str, Call] = {
     ),
     "GET /api/widget/types": Call(stranger="own"),
     "GET /api/widget/{widget}": Call(
-        stranger="own", also=(lambda world: {"query": f'params={{"project":"{world["bobs_project"]}"}}'},)
+        stranger="own",
+        also=(
+            lambda world: {"query": f'params={{"project":"{world["bobs_project"]}"}}'},
+            lambda _: {"query": f"params={DEEP}"},
+        ),
     ),
     "GET /api/widget-config": Call(stranger="sees nothing"),
     "POST /api/widget-config": Call(
@@ -337,6 +348,7 @@ def seen(away: flask.Flask, ann: Any, bob: Any, boss: Any, world: World) -> dict
     """The statuses of every operation, asked in all the ways that `CALLS` names; what deletes comes last."""
     unknown = {name: str(uuid.uuid4()) for name in world if name.endswith("_id")} | {"widget": "nothing"}
     found: dict[str, set[int]] = defaultdict(set)
+    described = operations(away)
     for key in sorted(CALLS, key=lambda key: (key.startswith("DELETE"), "admin" in key)):
         call = CALLS[key]
         known = world | {"token": (boss if call.stranger == "superadmins only" else ann).token}
@@ -356,6 +368,9 @@ def seen(away: flask.Flask, ann: Any, bob: Any, boss: Any, world: World) -> dict
             ]
         if call.json:
             asked.append({"options": {"data": "{}", "environ_overrides": {"CONTENT_LENGTH": str(1 << 40)}}})
+            asked.append({"options": {"data": DEEP, "content_type": "application/json"}})
+        if issubclass(described[key].query or object, schemas.PageQuery):
+            asked.append({"query": "pageSize=10001"})
         if key.startswith("DELETE"):
             asked.sort(key=lambda changes: changes == {})
         responses = [request(ann.client, key, known, call, **changes) for changes in asked]

@@ -10,10 +10,10 @@ import dataclasses
 import enum
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from ibutsu_core.limits import Limits, variable_of
+from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
 
 VISIBILITY_TIMEOUT = 12 * 60 * 60
 """Seconds after which Redis hands an unacknowledged message to another worker; above the longest task."""
@@ -137,6 +137,23 @@ class Variable:
         return self.default is None and not self.optional
 
 
+AnyLimits = TypeVar("AnyLimits", Limits, ApiLimits, LoginLimits)
+
+
+def _of_limits(limits: type[Limits | ApiLimits | LoginLimits], application: Application) -> tuple[Variable, ...]:
+    """Return the variables that set the limits' fields."""
+    return tuple(
+        Variable(
+            name=variable_of(field.name, limits),
+            applications=frozenset((application,)),
+            meaning=f"at most: {field.metadata['meaning']}",
+            parse=_whole(1, field.metadata["high"]),
+            default=str(field.default),
+        )
+        for field in dataclasses.fields(limits)
+    )
+
+
 VARIABLES: tuple[Variable, ...] = (
     Variable(
         name="CELERY_BROKER_URL",
@@ -247,15 +264,22 @@ VARIABLES: tuple[Variable, ...] = (
         parse=_whole(1, 1000),
         default="5",
     ),
-    *(
-        Variable(
-            name=variable_of(field.name),
-            applications=frozenset((Application.WORKER,)),
-            meaning=f"at most: {field.metadata['meaning']}",
-            parse=_whole(1, 1 << 62),
-            default=str(field.default),
-        )
-        for field in dataclasses.fields(Limits)
+    *_of_limits(Limits, Application.WORKER),
+    Variable(
+        name="IBUTSU_PAGE_MAX_QUERY_TIME",
+        applications=frozenset((Application.WORKER,)),
+        meaning="at most: seconds that a query takes for a page that a worker makes",
+        parse=_whole(1, LONGEST_TASK),
+        default="600",
+    ),
+    *_of_limits(ApiLimits, Application.BACKEND),
+    *_of_limits(LoginLimits, Application.BACKEND),
+    Variable(
+        name="IBUTSU_TRUSTED_PROXIES",
+        applications=frozenset((Application.BACKEND,)),
+        meaning="reverse proxies before the API, whose X-Forwarded-For tells the client's address; 0 ignores it",
+        parse=_whole(0, 100),
+        default="0",
     ),
 )
 
@@ -287,7 +311,7 @@ class DatabaseSettings:
 class Settings:
     """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
 
-    `import_attempts` and `limits` are the worker's.
+    `import_attempts`, `limits` and `page_query_time` (seconds) are the worker's, what follows is the backend's.
     """
 
     application: Application
@@ -297,6 +321,10 @@ class Settings:
     public_url: str | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
+    page_query_time: int = 600
+    api_limits: ApiLimits = dataclasses.field(default_factory=ApiLimits)
+    login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
+    trusted_proxies: int = 0
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -403,13 +431,29 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
-        **_of_imports(values) if application is Application.WORKER else {},
+        **_of_worker(values) if application is Application.WORKER else {},
+        **_of_backend(values) if application is Application.BACKEND else {},
     )
 
 
-def _of_imports(values: Mapping[str, Any]) -> dict[str, Any]:
-    limits = Limits(**{field.name: values[variable_of(field.name)] for field in dataclasses.fields(Limits)})
-    return {"import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"], "limits": limits}
+def _of_worker(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"],
+        "limits": _limits(Limits, values),
+        "page_query_time": values["IBUTSU_PAGE_MAX_QUERY_TIME"],
+    }
+
+
+def _of_backend(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "api_limits": _limits(ApiLimits, values),
+        "login_limits": _limits(LoginLimits, values),
+        "trusted_proxies": values["IBUTSU_TRUSTED_PROXIES"],
+    }
+
+
+def _limits(limits: type[AnyLimits], values: Mapping[str, Any]) -> AnyLimits:
+    return limits(**{field.name: values[variable_of(field.name, limits)] for field in dataclasses.fields(limits)})
 
 
 def _database(values: Mapping[str, Any]) -> DatabaseSettings:

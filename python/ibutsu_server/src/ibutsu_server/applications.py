@@ -78,10 +78,13 @@ def create_flask(settings: Settings) -> Flask:
     if settings.database is None:
         raise ValueError(f"The {settings.application} has no database.")
     app = Flask("ibutsu_server")
+    limited = settings.application is Application.BACKEND
     engine = create_engine(
         settings.database,
         application=f"ibutsu-{settings.application}",
         pool_size=_POOL_SIZES[settings.application],
+        query_time=settings.api_limits.query_time if limited else None,
+        lock_time=settings.api_limits.lock_time if limited else None,
     )
     session = create_session(engine)
     app.extensions["ibutsu_settings"] = settings

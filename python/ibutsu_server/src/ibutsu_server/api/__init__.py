@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 
 import flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from ibutsu_server.api import access, broker, errors, openapi, run_page, run_task
+from ibutsu_core.settings import Settings
+from ibutsu_server.api import access, attempts, broker, errors, openapi, run_page, run_task
 from ibutsu_server.api.blueprint import api
 
 _RESOURCES = (
@@ -22,7 +24,12 @@ def register(app: flask.Flask) -> None:
     # A redirect on a POST loses the request.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.extensions[broker.EXTENSION] = broker.Broker(app.extensions["ibutsu_settings"].celery)
+    settings: Settings = app.extensions["ibutsu_settings"]
+    app.extensions[broker.EXTENSION] = broker.Broker(settings.celery)
+    app.extensions[attempts.EXTENSION] = attempts.Attempts(settings.celery.result_backend, settings.login_limits)
+    if settings.trusted_proxies:
+        proxied = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
     app.before_request(access.authenticate)
     errors.register(app)
     app.register_blueprint(api, url_prefix="/api")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import flask
 import sqlalchemy as sa
@@ -12,16 +12,12 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound, Unauthorized
 
 from ibutsu_server.api import operations
 from ibutsu_server.store import accounts, pages, projects
-from ibutsu_server.store.models import Base, Project, User
+from ibutsu_server.store.models import Base, Dashboard, Import, Project, User, WidgetConfig
 
 Row = TypeVar("Row", bound=Base)
 
-
-class Owned(Protocol):
-    """A row of a project, or of a user alone where `project_id` is None."""
-
-    project_id: Any
-    user_id: Any
+OwnedRow = TypeVar("OwnedRow", Dashboard, Import, WidgetConfig)
+"""A row of a project, or of a user alone where `project_id` is None."""
 
 
 def session() -> Session:
@@ -82,15 +78,9 @@ def visible(project_id: InstrumentedAttribute[Any]) -> sa.ColumnElement[bool]:
     return pages.visible(user(), project_id)
 
 
-def visible_or_own(model: type[Owned]) -> sa.ColumnElement[bool]:
+def visible_or_own(model: type[OwnedRow]) -> sa.ColumnElement[bool]:
     """Return the condition that the user may see the row: by its project, or as its own where it has none."""
     return sa.or_(visible(model.project_id), sa.and_(model.project_id.is_(None), model.user_id == user().id))
-
-
-def require_visible_or_own(row: Owned) -> None:
-    """Raise Forbidden unless the user may see the row: by its project, or as its own where it has none."""
-    if row.project_id is not None or row.user_id != user().id:
-        require_project(row.project_id)
 
 
 def require_project(project_id: uuid.UUID | None) -> None:
@@ -111,6 +101,14 @@ def find(model: type[Row], text: str, what: str, *, lock: bool = False) -> Row:
     row = session().get(model, key, with_for_update={"key_share": True} if lock else None)
     if row is None:
         raise NotFound(f"There is no {what} {text}.")
+    return row
+
+
+def find_visible(model: type[OwnedRow], text: str, what: str) -> OwnedRow:
+    """Return the row as `find` does; raise Forbidden unless the user may see it, by its project or as its own."""
+    row = find(model, text, what)
+    if row.project_id is not None or row.user_id != user().id:
+        require_project(row.project_id)
     return row
 
 

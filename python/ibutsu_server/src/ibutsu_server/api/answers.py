@@ -13,9 +13,6 @@ import sqlalchemy as sa
 from ibutsu_server.api import access, schemas
 from ibutsu_server.store.models import Base
 
-QUERY_TIMEOUT = 60
-"""Seconds that the query of a list may take."""
-
 Row = TypeVar("Row", bound=Base)
 
 
@@ -36,7 +33,6 @@ def page(
     """Answer with the page of the rows that is asked for; `order` is a total one."""
     number, size = max(query.page, 1), query.pageSize
     session = access.session()
-    limit_time()
     total = session.scalar(sa.select(sa.func.count()).select_from(model).where(*where)) or 0
     rows: list[Row] = []
     if (number - 1) * size < total:
@@ -56,8 +52,3 @@ def listed(plural: str, entries: Iterable[pydantic.BaseModel], pagination: schem
 def message(text: str) -> flask.Response:
     """Answer with a sentence that says what was done."""
     return one(schemas.Message(message=text))
-
-
-def limit_time() -> None:
-    """Let no further query of the request take too long."""
-    access.session().execute(sa.text(f"SET LOCAL statement_timeout = '{QUERY_TIMEOUT}s'"))

@@ -9,22 +9,19 @@ import tempfile
 import unicodedata
 import uuid
 from collections.abc import Generator
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote
 
 import flask
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest
 
-from ibutsu_server.api import access, answers, bodies, multipart, schemas
+from ibutsu_server.api import access, answers, multipart, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.operations import Raw, operation
 from ibutsu_server.store import artifacts
 from ibutsu_server.store.models import Artifact, Result, Run
-
-MAX_SIZE = 64 * 1024 * 1024
-"""Bytes of an uploaded artifact at most; those of an archive have no limit of their own."""
 
 _IN_MEMORY = 512 * 1024
 """Bytes of an uploaded artifact that are kept in memory until its form is complete; more go to a temporary file."""
@@ -65,23 +62,24 @@ def get_artifacts(query: schemas.ArtifactQuery) -> flask.Response:
 def add_artifact() -> flask.Response:
     """Store a file of a run or of a result."""
     fields: dict[str, str] = {}
+    additional = None
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         found = False
-        for part in multipart.parts(flask.request):
+        for part in multipart.parts(flask.request, "The artifact", "artifact_size"):
             if part.name == "file" and part.filename is not None:
                 found = True
-                for chunk in part.chunks:
-                    if file.tell() + len(chunk) > MAX_SIZE:
-                        raise RequestEntityTooLarge(f"The artifact is larger than {MAX_SIZE} bytes.")
+                for chunk in part.stored("The artifact", "artifact_size"):
                     file.write(chunk)
-            elif part.name in ("filename", "resultId", "runId", "additionalMetadata"):
+            elif part.name == "additionalMetadata":
+                additional = part.json_object()
+            elif part.name in ("filename", "resultId", "runId"):
                 fields[part.name] = part.text()
         if not found:
             raise BadRequest("The form has no part `file`.")
-        return _stored(fields, file)
+        return _stored(fields, additional, file)
 
 
-def _stored(fields: dict[str, str], file: IO[bytes]) -> flask.Response:
+def _stored(fields: dict[str, str], additional: dict[str, Any] | None, file: IO[bytes]) -> flask.Response:
     if not fields.get("filename"):
         raise BadRequest("The form has no `filename`.")
     result_id, run_id = (
@@ -89,9 +87,6 @@ def _stored(fields: dict[str, str], file: IO[bytes]) -> flask.Response:
     )
     if (result_id is None) == (run_id is None):
         raise BadRequest("The form needs either `resultId` or `runId`.")
-    additional = None
-    if fields.get("additionalMetadata"):
-        additional = bodies.json_object(fields["additionalMetadata"], "additionalMetadata")
     _require_owner(result_id, run_id)
     session = access.session()
     file.seek(0)

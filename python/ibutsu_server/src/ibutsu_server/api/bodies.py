@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 import flask
 import pydantic
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    UnprocessableEntity,
+    UnsupportedMediaType,
+)
 
-MAX_BODY = 16 * 1024 * 1024
-"""Bytes of a JSON body at most."""
-
-MAX_DEPTH = 100
-"""Levels of nesting of a JSON body at most."""
+from ibutsu_server.api import limits
 
 Body = TypeVar("Body", bound=pydantic.BaseModel)
 
@@ -27,18 +29,39 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read(model: type[Body], *, other_type: type[HTTPException] = UnsupportedMediaType) -> Body:
-    """Return the request's JSON object as `model`; raise BadRequest, or `other_type` for what is not sent as JSON."""
-    flask.request.max_content_length = MAX_BODY
-    data = flask.request.get_data(cache=False)
+    """Return the request's JSON object as `model`.
+
+    Raises BadRequest, `other_type` for what is not sent as JSON, and what says that a limit is exceeded.
+    """
+    data = _data(limits.current().body_size)
     if not data:
         raise BadRequest("The body is empty; send a JSON object.")
     if not flask.request.is_json:
         raise other_type("Send JSON, with Content-Type: application/json.")
     value = json_object(data, "body")
     try:
-        return model.model_validate(value)
+        body = model.model_validate(value)
     except pydantic.ValidationError as error:
         raise BadRequest(f"The body is not right: {problems(error)}.") from error
+    # No object is much larger than the body that has it.
+    if len(data) > limits.current().metadata_size:
+        for name, part in body:
+            if isinstance(part, dict):
+                limits.require_size(name, part)
+    return body
+
+
+def _data(limit: int) -> bytes:
+    """Return the request's body; raise RequestEntityTooLarge, before it is read where its length is given."""
+    # Of a body without a length Werkzeug keeps what is within its limit, and drops the rest without a word.
+    flask.request.max_content_length = limit + 1
+    try:
+        data = flask.request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise limits.too_large("The body", "body_size") from error
+    if len(data) > limit:
+        raise limits.too_large("The body", "body_size")
+    return data
 
 
 def problems(error: pydantic.ValidationError) -> str:
@@ -47,14 +70,18 @@ def problems(error: pydantic.ValidationError) -> str:
 
 
 def json_object(text: bytes | str, what: str) -> dict[str, Any]:
-    """Return the JSON object that `text` is, cleaned; raise BadRequest that calls the text `what`."""
+    """Return the JSON object that `text` is, cleaned; raise BadRequest, or UnprocessableEntity for one that is nested
+    too deep, that calls the text `what`.
+    """
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadRequest(f"The {what} is not valid JSON.") from error
+    except RecursionError as error:
+        raise _too_deep(what) from error
     if not isinstance(value, dict):
         raise BadRequest(f"The {what} is not a JSON object.")
-    cleaned: dict[str, Any] = clean(value)
+    cleaned: dict[str, Any] = _clean(value, what, limits.current().json_depth)
     return cleaned
 
 
@@ -71,16 +98,20 @@ def clean_text(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def clean(value: Any, depth: int = 0) -> Any:
+def _clean(value: Any, what: str, levels: int) -> Any:
     """Return the JSON value with cleaned texts; numbers that are none (NaN, Infinity) become texts."""
-    if depth > MAX_DEPTH:
-        raise BadRequest(f"The JSON is nested more than {MAX_DEPTH} levels deep.")
     if isinstance(value, str):
         return clean_text(value)
+    if isinstance(value, dict | list) and not levels:
+        raise _too_deep(what)
     if isinstance(value, dict):
-        return {clean_text(key): clean(item, depth + 1) for key, item in value.items()}
+        return {clean_text(key): _clean(item, what, levels - 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [clean(item, depth + 1) for item in value]
+        return [_clean(item, what, levels - 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
     return value
+
+
+def _too_deep(what: str) -> UnprocessableEntity:
+    return UnprocessableEntity(limits.sentence(f"The {what} is nested deeper than", "json_depth", "levels"))

@@ -54,14 +54,14 @@ def add_dashboard(body: schemas.DashboardIn) -> flask.Response:
 @operation(answers={200: schemas.Dashboard}, errors=(403, 404))
 def get_dashboard(dashboard_id: str) -> flask.Response:
     """Answer with one dashboard."""
-    return answers.one(serialise(_find(dashboard_id)))
+    return answers.one(serialise(access.find_visible(Dashboard, dashboard_id, "dashboard")))
 
 
 @api.put("/dashboard/<dashboard_id>")
 @operation(body=schemas.DashboardIn, answers={200: schemas.Dashboard}, errors=(403, 404))
 def update_dashboard(dashboard_id: str, body: schemas.DashboardIn) -> flask.Response:
     """Change the given fields."""
-    dashboard = _find(dashboard_id)
+    dashboard = access.find_visible(Dashboard, dashboard_id, "dashboard")
     project = access.project_of(None, body.project_id)
     if project is not None:
         dashboard.project_id = project.id
@@ -75,12 +75,6 @@ def update_dashboard(dashboard_id: str, body: schemas.DashboardIn) -> flask.Resp
 @operation(answers={200: schemas.Message}, errors=(403, 404))
 def delete_dashboard(dashboard_id: str) -> flask.Response:
     """Delete the dashboard."""
-    access.session().delete(_find(dashboard_id))
+    access.session().delete(access.find_visible(Dashboard, dashboard_id, "dashboard"))
     access.session().commit()
     return answers.message("The dashboard is deleted.")
-
-
-def _find(dashboard_id: str) -> Dashboard:
-    dashboard = access.find(Dashboard, dashboard_id, "dashboard")
-    access.require_visible_or_own(dashboard)
-    return dashboard

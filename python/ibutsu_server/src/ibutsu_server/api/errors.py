@@ -9,7 +9,8 @@ import psycopg2
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException
 
-from ibutsu_server.store.database import is_transient
+from ibutsu_server.api import limits, operations
+from ibutsu_server.store.database import BROKEN_EXPRESSION, LOCK_NOT_AVAILABLE, QUERY_CANCELED, is_transient, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +19,17 @@ RETRY_AFTER = 5
 
 # SQLSTATE, or its class, to the answer: the client sent something that the database refuses.
 _REFUSALS = {
-    "2201B": (400, "A filter's regular expression is not valid."),
+    BROKEN_EXPRESSION: (400, "A filter's regular expression is not valid."),
     "22P05": (400, "A text holds a character that the database cannot store."),
     "23503": (409, "The request refers to something that does not exist any more."),
     "23505": (409, "Something with this id or name exists already."),
-    "57014": (400, "The query takes too long; narrow its filters."),
     "22": (400, "The request holds a value that the database can neither store nor compare."),
     "23": (400, "The request holds a value that the database does not allow."),
     "54": (400, "The request holds a value that is too large for the database."),
 }
+
+_AWAY = "The database does not answer at the moment; try again."
+_LOCKED = "Something else changes this at the moment, and takes long; try again."
 
 
 def answer(status: int, detail: str) -> flask.Response:
@@ -58,16 +61,27 @@ def _http(error: HTTPException) -> flask.Response:
 
 def _database(error: Exception) -> flask.Response:
     _rollback()
-    state = getattr(getattr(error, "orig", error), "pgcode", None) or ""
+    state = state_of(error)
+    if state == QUERY_CANCELED:
+        return _too_slow()
     refusal = _REFUSALS.get(state) or _REFUSALS.get(state[:2])
     if refusal is not None:
         return answer(*refusal)
     if is_transient(error):
         logger.warning("The database is away: %s", error)
-        response = answer(503, "The database does not answer at the moment; try again.")
+        response = answer(503, _LOCKED if state == LOCK_NOT_AVAILABLE else _AWAY)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
     return _other(error)
+
+
+def _too_slow() -> flask.Response:
+    """Blame what lists and widgets ask for, and else the server, though not by Retry-After: it would be slow again."""
+    sentence = limits.sentence("The database was given up on, since a query takes longer than", "query_time", "seconds")
+    described = operations.of(flask.current_app.view_functions[flask.request.endpoint or ""])
+    if flask.request.method == "GET" and described is not None and 422 in described.errors:
+        return answer(422, f"{sentence} Narrow the list with filters, or ask for a smaller page.")
+    return answer(503, sentence)
 
 
 def _other(error: Exception) -> flask.Response:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
+from ibutsu_server.api import limits
 from ibutsu_server.store import filters
 
 
@@ -19,6 +20,11 @@ def parse(text: str) -> filters.Filter:
 
 def conditions(model: filters.Model, texts: Sequence[str]) -> list[filters.Condition]:
     """Return the conditions that the filters put on rows of `model`; all must hold."""
+    allowed = limits.current()
+    if len(texts) > allowed.filters:
+        raise UnprocessableEntity(limits.sentence("The list has more than", "filters", "filters"))
+    if any(len(text) > allowed.filter_length for text in texts):
+        raise UnprocessableEntity(limits.sentence("A filter is longer than", "filter_length", "characters"))
     try:
         return filters.conditions(model, texts)
     except filters.FilterError as error:

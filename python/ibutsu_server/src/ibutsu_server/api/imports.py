@@ -66,7 +66,7 @@ def get_imports(query: schemas.FilterQuery) -> flask.Response:
 @operation(answers={200: schemas.Import}, errors=(403, 404))
 def get_import(import_id: str) -> flask.Response:
     """Answer with one import, and how far it is while it runs."""
-    row = _readable(import_id)
+    row = access.find_visible(Import, import_id, "import")
     progress = None
     if row.status == "pending" and row.sent is None:
         # Its message could not be sent when it was uploaded; whoever asks for it need not wait for the repair.
@@ -90,15 +90,15 @@ def add_import() -> flask.Response:
     row: Import | None = None
     given: dict[str, Any] = {}
     force = False
-    for part in multipart.parts(flask.request):
+    for part in multipart.parts(flask.request, "The upload", "upload_size"):
         if part.name == "importFile" and part.filename:
             if row is not None:
                 raise BadRequest("The form has more than one file; send one import for each.")
             row = _upload(part)
         elif part.name == "project" and (name := part.text()):
             given["project_id"] = access.project_named(name).id
-        elif part.name == "metadata" and (text := part.text()):
-            given["data"] = {"form": bodies.json_object(text, "field `metadata`")}
+        elif part.name == "metadata" and (form := part.json_object()) is not None:
+            given["data"] = {"form": form}
         elif part.name == "source" and (source := part.text()):
             given["source"] = source
         elif part.name == "force":
@@ -127,7 +127,7 @@ def retry_import(import_id: str) -> flask.Response:
 
     One that waits has its task sent once more, which does no harm: its message may have been lost with Redis.
     """
-    row = _readable(import_id)
+    row = access.find_visible(Import, import_id, "import")
     known = uploads.same_as(access.session(), row) if row.status == "error" and row.fingerprint else None
     if known is not None:
         raise Conflict(f"The same upload was sent again since, and is the import {known.id}, which is {known.status}.")
@@ -138,12 +138,6 @@ def retry_import(import_id: str) -> flask.Response:
     access.session().refresh(row)
     message = None if _send(row) else "The task queue does not answer; the import starts when it is back."
     return answers.one(serialise(row, message=message))
-
-
-def _readable(import_id: str) -> Import:
-    row = access.find(Import, import_id, "import")
-    access.require_visible_or_own(row)
-    return row
 
 
 def _send(row: Import) -> bool:
@@ -172,7 +166,6 @@ def _upload(part: multipart.Part) -> Import:
     session.add(row)
     session.flush()
     with uploads.UploadWriter(session, row.id) as writer:
-        for chunk in part.chunks:
-            writer.write(chunk)
+        writer.writelines(part.stored("The upload", "upload_size"))
     row.size, row.sha256 = writer.size, writer.sha256
     return row

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaMode
 from werkzeug.routing import Rule
 
 import ibutsu_server
+from ibutsu_core.limits import ApiLimits
 from ibutsu_server.api import operations, schemas
 from ibutsu_server.api.operations import Operation, Raw
 
@@ -56,6 +57,7 @@ def described(app: flask.Flask) -> Iterator[tuple[str, str, str, Operation]]:
 def document(app: flask.Flask) -> dict[str, Any]:
     """Return the OpenAPI document of all that `app` describes."""
     listed = list(described(app))
+    limits: ApiLimits = app.extensions["ibutsu_settings"].api_limits
     schema_of, components = _schemas([found for _, _, _, found in listed])
     paths: dict[str, dict[str, Any]] = {}
     for method, path, endpoint, found in listed:
@@ -65,7 +67,7 @@ def document(app: flask.Flask) -> dict[str, Any]:
             "operationId": endpoint.rpartition(".")[2],
             "tags": [view.__module__.rpartition(".")[2]],
             "summary": summary,
-            "parameters": [*_path_parameters(path), *_query_parameters(found)],
+            "parameters": [*_path_parameters(path), *_query_parameters(found, limits)],
             "responses": _responses(found, schema_of),
             "security": [{"token": []}] if found.needs_token else [],
         }
@@ -133,7 +135,7 @@ def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _query_parameters(found: Operation) -> Iterator[dict[str, Any]]:
+def _query_parameters(found: Operation, limits: ApiLimits) -> Iterator[dict[str, Any]]:
     if found.query is None:
         return
     schema = found.query.model_json_schema()
@@ -141,6 +143,10 @@ def _query_parameters(found: Operation) -> Iterator[dict[str, Any]]:
         shape = {key: value for key, value in one.items() if key not in ("title", "description")}
         if shape.get("default", "") is None:
             del shape["default"]
+        if name == "filter":
+            shape |= {"maxItems": limits.filters, "items": shape["items"] | {"maxLength": limits.filter_length}}
+        if name == "pageSize" and issubclass(found.query, schemas.PageQuery):
+            shape["maximum"] = limits.page_size
         parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": shape}
         if "description" in one:
             parameter["description"] = one["description"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import flask
 import pydantic
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, UnprocessableEntity, UnsupportedMediaType
 
-from ibutsu_server.api import bodies
+from ibutsu_server.api import bodies, limits, schemas
 
 View = Callable[..., flask.Response]
 
@@ -23,6 +23,8 @@ class Raw:
 
     media_type: str
 
+
+_LIMITED = frozenset(("pageSize", "filter", "params"))
 
 Answer = Any
 """A type that pydantic knows, or `Raw`, or None for an answer without a body."""
@@ -65,7 +67,9 @@ def operation(
     if database:
         implied.add(503)
     if body or form:
-        implied |= {413, other_type.code or 500}
+        implied |= {413, 422, other_type.code or 500}
+    if query is not None and query.model_fields.keys() & _LIMITED:
+        implied.add(422)
     described = Operation(
         answers=answers,
         errors=frozenset(implied | set(errors)) - set(answers),
@@ -105,6 +109,9 @@ def _query(model: type[pydantic.BaseModel]) -> pydantic.BaseModel:
             many = typing.get_origin(field.annotation) is list
             values[name] = arguments.getlist(name) if many else arguments[name]
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except pydantic.ValidationError as error:
         raise BadRequest(f"The address is not right: {bodies.problems(error)}.") from error
+    if isinstance(found, schemas.PageQuery) and found.pageSize > limits.current().page_size:
+        raise UnprocessableEntity(limits.sentence("The page has more than", "page_size", "entries"))
+    return found

@@ -10,10 +10,10 @@ from werkzeug.exceptions import BadRequest
 
 from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.limits import merged
 from ibutsu_server.api.operations import operation
-from ibutsu_server.api.runs import limit_waiting, places, stored_already
+from ibutsu_server.api.runs import places, stored_already
 from ibutsu_server.store import summary
-from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Result, Run
 
 
@@ -62,7 +62,6 @@ def add_result(body: schemas.ResultIn) -> flask.Response:
         return answers.one(serialise(stored), 201)
     values.setdefault("start_time", dt.datetime.now(dt.UTC))
     result = Result(id=body.id or uuid.uuid4(), **values)
-    limit_waiting()
     session.add(result)
     session.flush()
     summary.follow(session, None, _counted(result))
@@ -74,7 +73,6 @@ def add_result(body: schemas.ResultIn) -> flask.Response:
 @operation(body=schemas.ResultIn, answers={200: schemas.Result}, errors=(403, 404))
 def update_result(result_id: str, body: schemas.ResultIn) -> flask.Response:
     """Replace the given fields and merge the metadata; the run's summary follows."""
-    limit_waiting()
     result = access.find(Result, result_id, "result", lock=True)
     access.require_project(result.project_id)
     before = _counted(result)

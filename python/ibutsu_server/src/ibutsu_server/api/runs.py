@@ -13,13 +13,10 @@ from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
 
 from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
+from ibutsu_server.api.limits import merged
 from ibutsu_server.api.operations import operation
 from ibutsu_server.store import summary
-from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Project, Result, Run
-
-LOCK_TIMEOUT = 10
-"""Seconds to wait for whoever else changes the run."""
 
 LARGEST_BULK = 25
 """Runs that one bulk update changes at most."""
@@ -97,7 +94,6 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
         raise Unauthorized("The body has no metadata.")
     project = access.project_of(body.metadata, None)
     session = access.session()
-    answers.limit_time()
     chosen = sa.select(Run).where(*newest.conditions(Run, query.filter)).order_by(*newest.order(Run))
     runs = _locked(session.scalars(chosen.limit(query.pageSize)).all(), project)
     if not runs:
@@ -108,11 +104,6 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
     count = len(runs)
     pagination = schemas.Pagination(page=1, pageSize=query.pageSize, totalItems=count, totalPages=1)
     return answers.listed("runs", map(serialise, runs), pagination)
-
-
-def limit_waiting() -> None:
-    """Let whoever else changes the same rows make the answer 503, when that takes long."""
-    access.session().execute(sa.text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'"))
 
 
 def places(body: schemas.RunIn | schemas.ResultIn) -> dict[str, Any]:
@@ -147,7 +138,6 @@ def _repeats(stored: Run | Result, values: dict[str, Any]) -> bool:
 def _locked(runs: Sequence[Run], project: Project | None) -> list[Run]:
     """Return those of the runs that still exist, read anew and locked, and moved to the project where one is given."""
     session = access.session()
-    limit_waiting()
     run_ids = sorted(run.id for run in runs)
     moved = sorted(run.id for run in runs if project is not None and run.project_id != project.id)
     for run_id in moved:

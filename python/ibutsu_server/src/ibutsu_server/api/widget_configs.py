@@ -57,14 +57,14 @@ def add_widget_config(body: schemas.WidgetConfigIn) -> flask.Response:
 @operation(answers={200: schemas.WidgetConfig}, errors=(403, 404))
 def get_widget_config(config_id: str) -> flask.Response:
     """Answer with one configuration."""
-    return answers.one(serialise(_find(config_id)))
+    return answers.one(serialise(access.find_visible(WidgetConfig, config_id, "widget configuration")))
 
 
 @api.put("/widget-config/<config_id>")
 @operation(body=schemas.WidgetConfigIn, answers={200: schemas.WidgetConfig}, errors=(403, 404))
 def update_widget_config(config_id: str, body: schemas.WidgetConfigIn) -> flask.Response:
     """Change the given fields."""
-    config = _find(config_id)
+    config = access.find_visible(WidgetConfig, config_id, "widget configuration")
     project = access.project_of(None, body.project_id)
     if project is not None:
         config.project_id = project.id
@@ -78,7 +78,7 @@ def update_widget_config(config_id: str, body: schemas.WidgetConfigIn) -> flask.
 @operation(answers={200: schemas.Message}, errors=(403, 404))
 def delete_widget_config(config_id: str) -> flask.Response:
     """Delete the configuration."""
-    access.session().delete(_find(config_id))
+    access.session().delete(access.find_visible(WidgetConfig, config_id, "widget configuration"))
     access.session().commit()
     return answers.message("The widget configuration is deleted.")
 
@@ -91,9 +91,3 @@ def _given(body: schemas.WidgetConfigIn) -> dict[str, Any]:
             raise BadRequest(f"There is no widget {body.widget[:200]!r}; GET /widget/types lists them.")
         given["type"] = known.kind
     return given
-
-
-def _find(config_id: str) -> WidgetConfig:
-    config = access.find(WidgetConfig, config_id, "widget configuration")
-    access.require_visible_or_own(config)
-    return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import uuid
 from typing import Any
 
@@ -20,6 +21,8 @@ LOGIN_LIFETIME = dt.timedelta(days=30)
 TOKEN_LIFETIME = dt.timedelta(days=3650)
 
 _hasher = PasswordHasher()
+# Each check takes 64 MB for a moment, and anybody may ask for one.
+_at_once = threading.BoundedSemaphore(2)
 # Checked where no account or password exists, so that the answer takes as long.
 _nobody = _hasher.hash(uuid.uuid4().hex)
 
@@ -34,7 +37,8 @@ def check_login(session: Session, email: str, password: str) -> User | None:
     user = session.scalar(sa.select(User).where(User.email == email.lower()))
     stored = user.password_hash if user and user.password_hash else _nobody
     try:
-        _hasher.verify(stored, password)
+        with _at_once:
+            _hasher.verify(stored, password)
     except (VerificationError, InvalidHashError):
         return None
     return user if user and user.is_active and user.password_hash else None

@@ -14,10 +14,15 @@ CONNECT_TIMEOUT = 10
 # A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
 _SESSION = {"timezone": "UTC", "client_connection_check_interval": "1s"}
 
+# Values of SQLSTATE.
+BROKEN_EXPRESSION = "2201B"
+LOCK_NOT_AVAILABLE = "55P03"
+QUERY_CANCELED = "57014"
+
 # Classes of SQLSTATE that another attempt may not meet: connection, resources, operator intervention, system error;
 # serialization failure, deadlock, lock not available.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")
-_TRANSIENT_STATES = ("40001", "40P01", "55P03")
+_TRANSIENT_STATES = ("40001", "40P01", LOCK_NOT_AVAILABLE)
 
 
 def database_url(settings: DatabaseSettings) -> sa.URL:
@@ -32,8 +37,20 @@ def database_url(settings: DatabaseSettings) -> sa.URL:
     )
 
 
-def create_engine(settings: DatabaseSettings, *, application: str, pool_size: int = 5) -> sa.Engine:
-    """Make an engine whose connections are tested before use, and say in PostgreSQL which `application` they are."""
+def create_engine(
+    settings: DatabaseSettings,
+    *,
+    application: str,
+    pool_size: int = 5,
+    query_time: int | None = None,
+    lock_time: int | None = None,
+) -> sa.Engine:
+    """Make an engine whose connections are tested before use, and say in PostgreSQL which `application` they are.
+
+    `query_time` and `lock_time` are the seconds that a statement may take, and wait for a lock.
+    """
+    limits = {"statement_timeout": query_time, "lock_timeout": lock_time}
+    options = _SESSION | {name: f"{seconds}s" for name, seconds in limits.items() if seconds is not None}
     return sa.create_engine(
         database_url(settings),
         pool_size=pool_size,
@@ -41,7 +58,7 @@ def create_engine(settings: DatabaseSettings, *, application: str, pool_size: in
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": application,
-            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
@@ -52,6 +69,11 @@ def create_engine(settings: DatabaseSettings, *, application: str, pool_size: in
 def create_session(engine: sa.Engine) -> scoped_session[Session]:
     """Make the session that a thread's work shares."""
     return scoped_session(sessionmaker(engine, expire_on_commit=False))
+
+
+def state_of(error: BaseException) -> str:
+    """Return the SQLSTATE of PostgreSQL's error, "" where it is none."""
+    return getattr(getattr(error, "orig", error), "pgcode", None) or ""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -5,17 +5,38 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import sqlalchemy as sa
 from celery import shared_task
 from flask import current_app
+from sqlalchemy import exc
 
 from ibutsu_server.store import pages
+from ibutsu_server.store.database import BROKEN_EXPRESSION, QUERY_CANCELED, state_of
 from ibutsu_server.store.filters import FilterError
 
 
-@shared_task(name="ibutsu_server.tasks.query.query_task", throws=(FilterError,))
+class PageTooSlowError(Exception):
+    """The query takes longer than it may; it would again, so that it is not tried again."""
+
+
+@shared_task(name="ibutsu_server.tasks.query.query_task", throws=(FilterError, PageTooSlowError))
 def query_task(
     kind: str, filters: list[str] | None = None, page: int = 1, page_size: int = 25, *, user_id: str
 ) -> dict[str, Any]:
     """Return a page of "runs" or "results" that the user may see, with its pagination."""
     session = current_app.extensions["ibutsu_session"]()
-    return pages.query_page(session, kind, filters or [], page=page, page_size=page_size, user_id=uuid.UUID(user_id))
+    seconds = current_app.extensions["ibutsu_settings"].page_query_time
+    session.execute(sa.text(f"SET LOCAL statement_timeout = '{seconds}s'"))
+    try:
+        return pages.query_page(
+            session, kind, filters or [], page=page, page_size=page_size, user_id=uuid.UUID(user_id)
+        )
+    except exc.DBAPIError as error:
+        if state_of(error) == BROKEN_EXPRESSION:
+            raise FilterError("A filter's regular expression is not valid.") from error
+        if state_of(error) == QUERY_CANCELED:
+            raise PageTooSlowError(
+                f"A query takes longer than {seconds} seconds; IBUTSU_PAGE_MAX_QUERY_TIME sets this limit. "
+                "Narrow the list with filters, or ask for a smaller page."
+            ) from error
+        raise
