@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session
 from ibutsu_core.records import OUTCOMES, ResultRecord, RunRecord
 from ibutsu_core.retention import Kind
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.api import runs
 from ibutsu_server.store import load, retention, summary
 from ibutsu_server.store.models import Import, Project, Result, Run
 
@@ -167,7 +166,9 @@ def test_an_import_that_goes_on_keeps_nobody_from_the_run_and_overwrites_nothing
     app: flask.Flask, ann: Any, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "FLUSH_SIZE", 1)
-    monkeypatch.setattr(runs, "LOCK_TIMEOUT", 1)
+    sa.event.listen(
+        app.extensions["ibutsu_engine"], "begin", lambda one: one.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+    )
     run = ann.run(summary={"collected": 50})
     run_id = uuid.UUID(run["id"])
     replaced, changed = ann.result(run), ann.result(run)
