@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from werkzeug.exceptions import BadRequest
 
+from ibutsu_server.api import access
 from ibutsu_server.store import filters
 
 
@@ -20,6 +21,6 @@ def parse(text: str) -> filters.Filter:
 def conditions(model: filters.Model, texts: Sequence[str]) -> list[filters.Condition]:
     """Return the conditions that the filters put on rows of `model`; all must hold."""
     try:
-        return filters.conditions(model, texts)
+        return filters.conditions(access.session(), model, texts)
     except filters.FilterError as error:
         raise BadRequest(str(error)) from error

@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, Conflict, MethodNotAllowed, NotFound
 from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.operations import operation
-from ibutsu_server.store import summary
+from ibutsu_server.store import pages, summary
 from ibutsu_server.store.metadata import merged
 from ibutsu_server.store.models import Project, Result, Run
 
@@ -96,7 +96,7 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
     project = access.project_of(body.metadata, None)
     session = access.session()
     answers.limit_time()
-    order = newest.order(Run)
+    order = pages.newest(Run)
     chosen = sa.select(Run.id).where(*newest.conditions(Run, query.filter)).order_by(*order).limit(query.pageSize)
     # The locks of runs come before those of rows, and in one order.
     run_ids = sorted(session.scalars(chosen))
