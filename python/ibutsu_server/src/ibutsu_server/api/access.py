@@ -75,7 +75,7 @@ def uuid_of(text: str, what: str = "id") -> uuid.UUID:
 
 def visible(project_id: InstrumentedAttribute[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that the user may see the project that the column names."""
-    return pages.visible(user(), project_id)
+    return pages.visible(session(), user(), project_id)
 
 
 def visible_or_own(model: type[OwnedRow]) -> sa.ColumnElement[bool]:

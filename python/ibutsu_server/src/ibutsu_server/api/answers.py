@@ -11,6 +11,7 @@ import pydantic
 import sqlalchemy as sa
 
 from ibutsu_server.api import access, schemas
+from ibutsu_server.store import pages
 from ibutsu_server.store.models import Base
 
 Row = TypeVar("Row", bound=Base)
@@ -33,11 +34,8 @@ def page(
     """Answer with the page of the rows that is asked for; `order` is a total one."""
     number, size = max(query.page, 1), query.pageSize
     session = access.session()
-    total = session.scalar(sa.select(sa.func.count()).select_from(model).where(*where)) or 0
-    rows: list[Row] = []
-    if (number - 1) * size < total:
-        chosen = sa.select(model).where(*where).order_by(*order)
-        rows = list(session.scalars(chosen.limit(size).offset((number - 1) * size)))
+    estimate = isinstance(query, schemas.ListQuery) and query.estimate
+    rows, total = pages.fetch(session, model, where=where, order=order, page=number, page_size=size, estimate=estimate)
     pagination = schemas.Pagination(page=number, pageSize=size, totalItems=total, totalPages=-(-total // size))
     return listed(plural, [serialise(row) for row in rows], pagination)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
-from ibutsu_server.api import limits
+from ibutsu_server.api import access, limits
 from ibutsu_server.store import filters
 
 
@@ -26,6 +26,6 @@ def conditions(model: filters.Model, texts: Sequence[str]) -> list[filters.Condi
     if any(len(text) > allowed.filter_length for text in texts):
         raise UnprocessableEntity(limits.sentence("A filter is longer than", "filter_length", "characters"))
     try:
-        return filters.conditions(model, texts)
+        return filters.conditions(access.session(), model, texts)
     except filters.FilterError as error:
         raise BadRequest(str(error)) from error

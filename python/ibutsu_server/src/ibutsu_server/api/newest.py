@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import flask
 import pydantic
@@ -14,8 +14,8 @@ from werkzeug.exceptions import ServiceUnavailable
 from ibutsu_server.api import access, answers, errors, filters, schemas
 from ibutsu_server.api.broker import broker
 from ibutsu_server.api.health import public_url
+from ibutsu_server.store import pages
 from ibutsu_server.store.models import Result, Run
-from ibutsu_server.store.pages import Kind
 
 LARGEST_DIRECT = 500
 """Entries on a page that a request answers itself."""
@@ -26,13 +26,13 @@ Row = TypeVar("Row", Run, Result)
 
 
 def page(
-    kind: Kind, model: type[Row], serialise: Callable[[Row], pydantic.BaseModel], query: schemas.ListQuery
+    kind: pages.Kind, model: type[Row], serialise: Callable[[Row], pydantic.BaseModel], query: schemas.ListQuery
 ) -> flask.Response:
     """Answer with the page that is asked for, or with the task that makes it."""
     where = conditions(model, query.filter)
     if query.pageSize > LARGEST_DIRECT:
         return _started(kind, query)
-    return answers.page(kind, model, serialise, query, where=where, order=order(model))
+    return answers.page(kind, model, serialise, query, where=where, order=pages.newest(model))
 
 
 def conditions(model: type[Run | Result], texts: list[str]) -> list[sa.ColumnElement[bool]]:
@@ -40,12 +40,7 @@ def conditions(model: type[Run | Result], texts: list[str]) -> list[sa.ColumnEle
     return [access.visible(model.project_id), *filters.conditions(model, texts)]
 
 
-def order(model: type[Run | Result]) -> list[sa.ColumnElement[Any]]:
-    """Return the order of the newest first, a total one."""
-    return [model.start_time.desc(), model.id.desc()]
-
-
-def _started(kind: Kind, query: schemas.ListQuery) -> flask.Response:
+def _started(kind: pages.Kind, query: schemas.ListQuery) -> flask.Response:
     task_id = uuid.uuid4()
     arguments = {
         "filters": query.filter,

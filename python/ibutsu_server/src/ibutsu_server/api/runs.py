@@ -15,7 +15,7 @@ from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.limits import merged
 from ibutsu_server.api.operations import operation
-from ibutsu_server.store import summary
+from ibutsu_server.store import pages, summary
 from ibutsu_server.store.models import Project, Result, Run
 
 LARGEST_BULK = 25
@@ -94,7 +94,7 @@ def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Res
         raise Unauthorized("The body has no metadata.")
     project = access.project_of(body.metadata, None)
     session = access.session()
-    chosen = sa.select(Run).where(*newest.conditions(Run, query.filter)).order_by(*newest.order(Run))
+    chosen = sa.select(Run).where(*newest.conditions(Run, query.filter)).order_by(*pages.newest(Run))
     runs = _locked(session.scalars(chosen.limit(query.pageSize)).all(), project)
     if not runs:
         raise NotFound("No run matches the filters.")

@@ -1,14 +1,14 @@
 """The filters of lists: `<field><operator><value>`, turned into SQL expressions with bound parameters.
 
 A filter that cannot be parsed, names an unknown field or has a value of the wrong kind is a FilterError. Columns
-compare by their type; metadata compares as text, except the arrays that `ARRAYS` names.
+compare by their type; metadata compares as text, except the arrays that `ARRAYS` names. `metadata.project` names the
+row's project. What equals is written in the form that the tables' indexes have.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import math
 import re
 import uuid
@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
 
-from ibutsu_server.store.models import Base, Project, Run
+from ibutsu_server.store import indexed
+from ibutsu_server.store.models import Base, Project, Result, Run
 
 ARRAYS = frozenset(("tags", "markers", "annotations"))
 """Metadata in which `=` and `*` look for elements."""
@@ -58,7 +59,7 @@ class Filter:
 def parse(text: str) -> Filter:
     """Return the filter that `text` is, or raise FilterError."""
     match = _SYNTAX.fullmatch(text)
-    if match is None:
+    if match is None or "\x00" in text:
         raise FilterError(f"The filter {text[:200]!r} is not of the form <field><operator><value>.")
     field, operator, value = match.groups()
     if len(value) >= 2 and value[0] == value[-1] == '"':
@@ -66,16 +67,19 @@ def parse(text: str) -> Filter:
     return Filter(field, _ALIASES.get(operator, operator), value)
 
 
-def conditions(model: Model, texts: Sequence[str]) -> list[Condition]:
+def conditions(session: Session, model: Model, texts: Sequence[str]) -> list[Condition]:
     """Return the conditions that the filters put on rows of `model`; all must hold."""
-    return [condition(model, parse(text)) for text in texts]
+    return [condition(session, model, parse(text)) for text in texts]
 
 
-def condition(model: Model, one: Filter) -> Condition:
-    """Return the condition that one filter puts on rows of `model`; raise FilterError for an unknown field."""
+def condition(session: Session, model: Model, one: Filter) -> Condition:
+    """Return the condition that one filter puts on rows of `model`; raise FilterError for an unknown field.
+
+    The session is asked which projects a filter names: the planner knows better what to do with their ids.
+    """
     head, _, rest = one.field.partition(".")
     if head in ("metadata", "data") and rest and "metadata" in model.__table__.columns:
-        return _metadata(model, rest, one)
+        return _metadata(session, model, rest, one)
     if head == "summary" and rest and model is Run:
         path = rest.split(".")
         kind = sa.func.jsonb_typeof(sa.func.jsonb_extract_path(Run.summary, *path))
@@ -86,6 +90,8 @@ def condition(model: Model, one: Filter) -> Condition:
         column = getattr(model, one.field)
         if one.field in _IDS:
             return _compare(column, one, _uuid)
+        if one.field in indexed.TEXTS and model in (Run, Result) and one.operator in ("=", "*"):
+            return indexed.text_in(column, _values(one))
         if one.field in _TEXTS:
             return _compare(column, one, str)
         if one.field in _NUMBERS:
@@ -97,33 +103,24 @@ def condition(model: Model, one: Filter) -> Condition:
     raise FilterError(f"There is no field {one.field[:200]!r} to filter by.")
 
 
-def _metadata(model: Any, path: str, one: Filter) -> Condition:
+def _metadata(session: Session, model: Any, path: str, one: Filter) -> Condition:
     parts = path.split(".")
-    text = sa.func.jsonb_extract_path_text(model.data, *parts, type_=sa.Text)
-    if parts[0] in ARRAYS and len(parts) == 1:
-        contained = {"=": [one.value], "!": [one.value], "*": one.value.split(";")}.get(one.operator)
-        if contained is not None:
-            array = sa.func.jsonb_extract_path(model.data, *parts, type_=JSONB)
-            found = sa.func.coalesce(sa.or_(*(_contains(array, text, value) for value in contained)), sa.false())
-            return sa.not_(found) if one.operator == "!" else found
-    compared = _compare(text, one, str)
-    if path == "project" and one.operator == "=":
-        # What came by an import need not repeat its project in the metadata.
-        named = sa.select(Project.id).where(sa.or_(Project.name == one.value, Project.id.cast(sa.Text) == one.value))
-        return sa.or_(compared, model.project_id.in_(named))
-    return compared
+    array = len(parts) == 1 and parts[0] in ARRAYS
+    if one.operator in ("=", "*") or (one.operator == "!" and array):
+        if path == "project" and one.operator == "=":
+            named = sa.select(Project.id).where(
+                sa.or_(Project.name == one.value, Project.id.cast(sa.Text) == one.value)
+            )
+            if ids := session.scalars(named).all():
+                return sa.cast(model.project_id.in_(ids), sa.Boolean)
+        has = indexed.has_element if array else indexed.has_value
+        found = sa.or_(*(has(model.data, parts, value) for value in _values(one)))
+        return sa.not_(sa.func.coalesce(found, sa.false())) if one.operator == "!" else found
+    return _compare(indexed.text_at(model.data, parts), one, str)
 
 
-def _contains(array: Any, text: Any, value: str) -> Condition:
-    """The array has the value as an element, or as the `name` of one; or it is no array but that very value."""
-    elements: list[Any] = [value, {"name": value}]
-    try:
-        number = json.loads(value)
-    except (ValueError, RecursionError):
-        number = None
-    if isinstance(number, int | float) and math.isfinite(number):
-        elements.append(number)
-    return sa.or_(text == value, *(array.contains([element]) for element in elements))
+def _values(one: Filter) -> list[str]:
+    return one.value.split(";") if one.operator == "*" else [one.value]
 
 
 def _compare(column: Any, one: Filter, convert: Callable[[str], Any]) -> Condition:

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from ibutsu_server.store import indexed
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -19,6 +21,26 @@ NAMING = {
 }
 
 IMPORT_STATUSES = ("pending", "running", "done", "error")
+
+
+def _equalities(table: str, *columns: str) -> tuple[sa.Index, ...]:
+    """Return the indexes that filters for equality need: of the texts in a project, and of the metadata."""
+    texts = (
+        sa.Index(
+            f"ix_{table}_project_id_{column}",
+            "project_id",
+            sa.text(indexed.prefix_sql(column)),
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
+        )
+        for column in columns
+    )
+    metadata = sa.Index(
+        f"ix_{table}_metadata",
+        sa.literal_column(indexed.METADATA_SQL, JSONB).label("indexed"),
+        postgresql_using="gin",
+        postgresql_ops={"indexed": "jsonb_path_ops"},
+    )
+    return (*texts, metadata)
 
 
 class Base(DeclarativeBase):
@@ -118,8 +140,9 @@ class Run(Base):
     __tablename__ = "runs"
     __table_args__ = (
         sa.Index("ix_runs_project_id_start_time", "project_id", "start_time", "id"),
-        sa.Index("ix_runs_start_time", "start_time"),
+        sa.Index("ix_runs_start_time", "start_time", "id"),
         sa.Index("ix_runs_created", "created"),
+        *_equalities("runs", "component", "env", "source"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -139,9 +162,19 @@ class Result(Base):
 
     __tablename__ = "results"
     __table_args__ = (
-        sa.Index("ix_results_run_id", "run_id"),
+        sa.Index("ix_results_run_id_start_time", "run_id", "start_time", "id"),
         sa.Index("ix_results_project_id_start_time", "project_id", "start_time", "id"),
-        sa.Index("ix_results_start_time", "start_time"),
+        sa.Index("ix_results_start_time", "start_time", "id"),
+        # Few results are anything but passed, and those are looked for.
+        *(
+            sa.Index(
+                f"ix_results_{owner}_result",
+                *(owner, "result", "start_time", "id"),
+                postgresql_where=sa.text("result <> 'passed'"),
+            )
+            for owner in ("project_id", "run_id")
+        ),
+        *_equalities("results", "test_id", "component", "env", "source"),
         sa.CheckConstraint(
             "result IN ('passed', 'failed', 'error', 'skipped', 'xpassed', 'xfailed', 'manual', 'blocked')",
             name="result",
@@ -212,6 +245,7 @@ class Import(Base):
         sa.CheckConstraint("status IN ('pending', 'running', 'done', 'error')", name="status"),
         sa.Index("ix_imports_unfinished", "created", postgresql_where=sa.text("status IN ('pending', 'running')")),
         sa.Index("ix_imports_project_id_created", "project_id", "created"),
+        sa.Index("ix_imports_created", "created", "id"),
         sa.Index("ix_imports_fingerprint", "fingerprint", postgresql_where=sa.text("status <> 'error'")),
     )
 

@@ -1,31 +1,83 @@
-"""Pages of runs and results as JSON, for queries that are too large for a request."""
+"""Pages of lists: what a user may see of a table, in a total order, and as JSON for who has no request."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store import filters
-from ibutsu_server.store.models import Project, ProjectMember, Result, Run, User
+from ibutsu_server.store import counting, filters
+from ibutsu_server.store.models import Base, Project, ProjectMember, Result, Run, User
 
 Kind = Literal["runs", "results"]
+
+Row = TypeVar("Row", bound=Base)
 
 _MODELS: dict[str, type[Run | Result]] = {"runs": Run, "results": Result}
 
 
-def visible(user: User, project_id: Any) -> sa.ColumnElement[bool]:
-    """Return the condition that the user may see the project that the column names."""
+def visible(session: Session, user: User, project_id: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that the user may see the project that the column names.
+
+    It has the projects' ids, not a query for them: so the planner knows how many of the rows they have.
+    """
     if user.is_superadmin:
         return sa.true()
     owned = sa.select(Project.id).where(Project.owner_id == user.id)
     joined = sa.select(ProjectMember.project_id).where(ProjectMember.user_id == user.id)
-    return sa.cast(project_id.in_(sa.union(owned, joined)), sa.Boolean)
+    ids = session.scalars(sa.union(owned, joined)).all()
+    return sa.cast(project_id.in_(ids), sa.Boolean)
+
+
+def newest(model: type[Run | Result]) -> list[sa.ColumnElement[Any]]:
+    """Return the order of the newest first, a total one."""
+    return [model.start_time.desc(), model.id.desc()]
+
+
+def fetch(
+    session: Session,
+    model: type[Row],
+    *,
+    where: Sequence[sa.ColumnElement[bool]],
+    order: Sequence[sa.ColumnElement[Any]],
+    page: int,
+    page_size: int,
+    estimate: bool = False,
+) -> tuple[Sequence[Row], int]:
+    """Return the rows of the page, and how many there are in all, with `estimate` about how many.
+
+    `order` is a total one. Nothing is counted where the first page is not full: it has all that there are.
+    """
+    offset = (page - 1) * page_size
+    query = sa.select(model).order_by(*order)
+    if page == 1:
+        rows = session.scalars(query.where(*where).limit(page_size)).all()
+        if len(rows) < page_size:
+            return rows, len(rows)
+        counted, exact = _total(session, model, where, estimate=estimate)
+    else:
+        counted, exact = _total(session, model, where, estimate=estimate)
+        if exact and counted <= offset:
+            return [], counted
+        # Of the rows that are skipped only the ids are looked at, which an index may have.
+        key = model.__table__.c.id
+        ids = sa.select(key).where(*where).order_by(*order).limit(page_size).offset(offset)
+        rows = session.scalars(query.where(key.in_(ids))).all()
+    if not exact:
+        known = offset + len(rows)
+        counted = max(counted, known) if len(rows) == page_size else known if rows else min(counted, offset)
+    return rows, counted
+
+
+def _total(
+    session: Session, model: type[Base], where: Sequence[sa.ColumnElement[bool]], *, estimate: bool
+) -> tuple[int, bool]:
+    return counting.estimate(session, model, where) if estimate else (counting.count(session, model, where), True)
 
 
 def query_page(
@@ -39,10 +91,8 @@ def query_page(
     user = session.get(User, user_id)
     if model is None or user is None or not user.is_active or page < 1 or page_size < 1:
         raise ValueError(f"There is no page {page} of {page_size} {kind!r} for the user {user_id}.")
-    where = [visible(user, model.project_id), *filters.conditions(model, texts)]
-    total = session.scalar(sa.select(sa.func.count()).select_from(model).where(*where)) or 0
-    query: sa.Select[Any] = sa.select(model).where(*where).order_by(model.start_time.desc(), model.id.desc())
-    rows = session.scalars(query.limit(page_size).offset((page - 1) * page_size))
+    where = [visible(session, user, model.project_id), *filters.conditions(session, model, texts)]
+    rows, total = fetch(session, model, where=where, order=newest(model), page=page, page_size=page_size)
     return {
         kind: [as_json(row) for row in rows],
         "pagination": {

@@ -63,7 +63,7 @@ def delete(session: Session, project: Project) -> None:
 def filter_params(session: Session, project_id: uuid.UUID) -> list[str]:
     """Return the names that filters of the project's results can use, by its newest result; none without results."""
     newest = sa.select(Result).where(Result.project_id == project_id)
-    found = session.scalar(newest.order_by(Result.start_time.desc().nulls_last(), Result.id.desc()).limit(1))
+    found = session.scalar(newest.order_by(Result.start_time.desc(), Result.id.desc()).limit(1))
     if found is None:
         return []
     return [*FIELDS, *sorted(_leaves("metadata", found.data))]

@@ -1,0 +1,150 @@
+"""Lists of many rows: the indexes that find a page, totals that are estimated, and walks from page to page."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import flask
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ibutsu_server.store import counting
+
+RUNS = 20
+RESULTS = """
+    INSERT INTO runs (id, project_id, start_time, metadata)
+    SELECT gen_random_uuid(), :project, '2026-01-01'::timestamptz + n * interval '1 h', jsonb_build_object('build', n)
+    FROM generate_series(1, :runs) AS n;
+    INSERT INTO results (id, run_id, project_id, test_id, result, start_time, env, metadata)
+    SELECT gen_random_uuid(), runs.id, project_id, 'test_' || i, CASE WHEN i % 50 = 0 THEN 'failed' ELSE 'passed' END,
+           start_time, 'env-' || i, jsonb_build_object('n', i, 'tags', jsonb_build_array(i))
+    FROM runs, generate_series(1, 200) AS i;
+    ANALYZE runs; ANALYZE results
+"""
+
+
+class Sent:
+    """The statements on a table that an application sends."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.statements: list[str] = []
+        sa.event.listen(engine, "after_cursor_execute", self._remember)
+
+    def _remember(self, _connection: Any, cursor: Any, *_rest: Any) -> None:
+        self.statements.append(cursor.query.decode())
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+WALKS = [
+    ("result", ["project_id={project}"], "ix_results_project_id_start_time"),
+    ("result", ["metadata.project=ann-project"], "ix_results_project_id_start_time"),
+    ("result", ["project_id={project}", "test_id~7$"], "ix_results_project_id_start_time"),
+    ("result", ["run_id={run}"], "ix_results_run_id_start_time"),
+    ("result", ["run_id={run}", "result=failed"], "ix_results_run_id_result"),
+    ("result", ["project_id={project}", "result=failed"], "ix_results_project_id_result"),
+    ("result", [], "ix_results_start_time"),
+    ("run", ["project_id={project}"], "ix_runs_project_id_start_time"),
+    ("run", [], "ix_runs_start_time"),
+]
+"""Lists that are read in their order from an index, and no further than the page."""
+
+FINDS = [
+    ("result", ["project_id={project}", "env=env-7"], "ix_results_project_id_env"),
+    ("result", ["project_id={project}", "test_id=test_7", "result=passed"], "ix_results_project_id_test_id"),
+    ("result", ["test_id*test_7;test_8"], "ix_results_project_id_test_id"),
+    ("result", ["metadata.n=7", "result=passed"], "ix_results_metadata"),
+    ("result", ["data.n*7;8"], "ix_results_metadata"),
+    ("result", ["metadata.tags=7"], "ix_results_metadata"),
+    ("result", ["metadata.tags*7;8", "start_time>2026-01-01"], "ix_results_metadata"),
+    ("run", ["metadata.build=7"], "ix_runs_metadata"),
+]
+"""Lists whose few rows an index finds, to be sorted then."""
+
+READ_IN_ORDER = "SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off"
+FOUND_AND_SORTED = "SET enable_seqscan = off; SET enable_indexscan = off; SET enable_indexonlyscan = off"
+
+
+def test_a_page_is_found_by_an_index(ann: Any, boss: Any, many: str, app: flask.Flask, session: Session) -> None:
+    sent = Sent(app.extensions["ibutsu_engine"])
+    cursor: Any = session.connection().connection.cursor()
+    # What is quickest depends on the rows; so what would be another way is forbidden.
+    for settings, cases in ((READ_IN_ORDER, WALKS), (FOUND_AND_SORTED, FINDS)):
+        cursor.execute(f"RESET ALL; {settings}")
+        for path, templates, index in cases:
+            texts = [text.format(project=ann.project.id, run=many) for text in templates]
+            sent.statements.clear()
+            # Who sees one project alone asks for that one.
+            who = ann if texts else boss
+            assert who.get(f"/{path}", query_string={"filter": texts}).get_json()[f"{path}s"]
+            (statement,) = (one for one in sent.statements if one.startswith(f"SELECT {path}s."))
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
+            plan = list(nodes(cursor.fetchone()[0][0]["Plan"]))
+            used = {node["Index Name"] for node in plan if "Index Name" in node}
+            assert (used, {"Seq Scan", "Sort"} & {node["Node Type"] for node in plan}) == (
+                {index}, {"Sort"} if cases is FINDS else set()
+            ), texts  # fmt: skip
+
+
+@pytest.fixture
+def many(ann: Any, session: Session) -> str:
+    session.execute(sa.text(RESULTS), {"project": ann.project.id, "runs": RUNS})
+    session.commit()
+    return str(session.scalar(sa.text("SELECT id FROM runs WHERE metadata @> '{\"build\": 7}'")))
+
+
+def test_an_estimate_is_exact_where_there_are_few_and_near_where_there_are_many(
+    ann: Any, many: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def total(*texts: str, **options: Any) -> int:
+        query = {"filter": texts, "estimate": "true", **options}
+        found: int = ann.get("/result", query_string=query).get_json()["pagination"]["totalItems"]
+        return found
+
+    session.execute(sa.text("UPDATE results SET source = 'new'"))  # The planner does not know it yet.
+    session.commit()
+    assert total("source=new") == 200 * RUNS
+    assert total("test_id~test_1") == 111 * RUNS
+    assert total("source=none") == total("source=none", page=7) == 0
+    monkeypatch.setattr(counting, "EXACT", 1000)
+    assert 2000 < total() < 20_000
+    assert total("test_id~test_1.?.?$") > 1000
+    assert total("source=none") == 0
+    # What the page shows is known better than what the planner believes.
+    assert total(page=200 * RUNS // 30 + 1, pageSize=30) == 200 * RUNS
+    assert total(page=2, pageSize=500) > 1000
+    monkeypatch.setattr(counting, "CHEAP", 0)
+    assert 2000 < total() < 20_000
+    assert total("run_id=" + str(uuid.UUID(int=0))) == 0
+    assert total("run_id=" + many, pageSize=500) == 200
+
+
+@pytest.mark.parametrize("estimate", ["false", "true"])
+def test_a_walk_meets_everything_once_though_all_began_at_one_time(
+    ann: Any, session: Session, estimate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "EXACT", 10)
+    rows = """
+        INSERT INTO results (id, project_id, start_time)
+        SELECT gen_random_uuid(), :project, CASE WHEN n > 5 THEN '2026-01-01'::timestamptz END
+        FROM generate_series(1, 52) AS n; ANALYZE results
+    """
+    session.execute(sa.text(rows), {"project": ann.project.id})
+    session.commit()
+    walked: list[str] = []
+    for number in range(1, 9):
+        page = ann.get(f"/result?page={number}&pageSize=7&estimate={estimate}").get_json()
+        walked += [one["id"] for one in page["results"]]
+        assert page["pagination"]["totalItems"] >= len(walked)
+    assert len(walked) == len(set(walked)) == 52
+    whole = ann.get("/result?pageSize=500").get_json()
+    assert [one["id"] for one in whole["results"]] == walked
+    past = ann.get(f"/result?page=99&pageSize=7&estimate={estimate}").get_json()
+    assert (past["results"], past["pagination"]["totalItems"]) == ([], 52)
