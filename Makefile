@@ -7,6 +7,9 @@ VENV ?= .venv
 PYTHON ?=
 ARGS ?=
 
+# Each of the processes has servers of its own. ARGS="-n 0" runs the tests in one, as plain pytest does.
+PYTEST = $(VENV)/bin/python -m pytest -n logical --maxprocesses 8
+
 MAKEFLAGS += --no-print-directory
 PACKAGES := $(wildcard python/*/pyproject.toml)
 
@@ -21,10 +24,10 @@ up: $(VENV)/up.stamp  ## run the whole system here, until Ctrl-C
 	@exec $(VENV)/bin/ibutsu up $(ARGS)
 
 test: $(VENV)/dev.stamp  ## run the tests, but for the slow ones
-	@exec $(VENV)/bin/python -m pytest -m "not slow" $(ARGS)
+	@exec $(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/dev.stamp  ## run the slow tests
-	@exec $(VENV)/bin/python -m pytest -m slow $(ARGS)
+	@exec $(PYTEST) -m slow $(ARGS)
 
 lint: $(VENV)/dev.stamp  ## check style and types
 	@$(VENV)/bin/ruff check .

@@ -1,16 +1,20 @@
-"""Real servers for all tests: PostgreSQL and Redis, started once a session, in directories of their own."""
+"""Real servers for all tests: PostgreSQL and Redis, started once a session; each worker of pytest-xdist has its own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import argon2
 import hypothesis
 import psycopg2
 import pytest
@@ -18,11 +22,54 @@ from psycopg2 import sql
 
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.embedded import postgres, redis
-from ibutsu_server.store import migrate
+from ibutsu_server.store import accounts, migrate
 
 # Machines are shared and noisy, so no test asserts a time.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# A pytest that a test starts is no worker of pytest-xdist.
+for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[name]
+
+# A good hash takes 0.1 s and 64 MB, and most tests of the API make users.
+accounts._hasher = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
+
+# What all copies of a database have in common until one gets another schema.
+SCHEMA = """
+    SELECT (SELECT (count(*), max(oid::bigint))::text FROM pg_class),
+        (SELECT (count(*), max(oid::bigint))::text FROM pg_constraint),
+        (SELECT (count(*), max(oid::bigint))::text FROM pg_trigger),
+        (SELECT count(*)::text FROM pg_attribute WHERE NOT attisdropped)
+"""
+
+TABLES = """
+    SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1
+"""
+
+DISCONNECT = """
+    SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+LARGEST_KEPT = 16 << 20
+"""Bytes; a migrated and empty database has 8 MB."""
+
+# What one worker of pytest-xdist runs all tests of, since they share what is slow to start.
+TOGETHER = re.compile(r"tests/e2e/|tests/(integration|server/client)/\w+\.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Distribute other tests one by one. `--dist loadgroup` does nothing with pytest 9.2 (pytest-xdist#1386)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            together = TOGETHER.match(nodeid)
+            return together[0] if together else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -43,20 +90,93 @@ def postgres_server(server_directory: Path) -> Iterator[DatabaseSettings]:
         yield dataclasses.replace(settings, user="postgres", password=password, database="postgres")
 
 
+class Databases:
+    """Copies of a migrated database, one for each test. To empty the last test's takes a tenth of a new copy's time."""
+
+    def __init__(self, server: DatabaseSettings, template: DatabaseSettings) -> None:
+        self._server = server
+        self._template = template.database
+        self._spare: list[str] = []
+        with _cursor(template) as cursor:
+            tables = [name for (name,) in _rows(cursor, TABLES)]
+            # Migrations put rows into some, which are to stay.
+            filled = [name for name in tables if _rows(cursor, f"SELECT FROM {name} LIMIT 1")]
+            self._migrated = SCHEMA + "".join(f", (SELECT array_agg(t::text ORDER BY t) FROM {t} t)" for t in filled)
+            self._expected = _rows(cursor, self._migrated)
+        deletions = [f"DELETE FROM {name}" for name in tables if name not in filled]
+        self._delete = "; ".join(["SET session_replication_role = replica", *deletions])
+
+    def take(self) -> DatabaseSettings:
+        """Give an empty one, with a name that no other has had."""
+        name = f"test_{secrets.token_hex(6)}"
+        if self._spare:
+            _execute(self._server, "ALTER DATABASE {} RENAME TO {}", self._spare.pop(), name)
+        else:
+            _execute(self._server, "CREATE DATABASE {} TEMPLATE {}", name, self._template)
+        return dataclasses.replace(self._server, database=name)
+
+    def empty(self, database: DatabaseSettings) -> None:
+        """Delete all rows, under the eyes of whoever is connected."""
+        with _cursor(database) as cursor:
+            cursor.execute(self._delete)
+
+    def put_back(self, database: DatabaseSettings) -> None:
+        """Empty it for another test, or drop it where that test would find another schema or many dead rows."""
+        with _cursor(database) as cursor:
+            cursor.execute(DISCONNECT)
+            ((size,),) = _rows(cursor, "SELECT pg_database_size(current_database())")
+            if kept := size <= LARGEST_KEPT and _rows(cursor, self._migrated) == self._expected:
+                cursor.execute(self._delete)
+        if kept:
+            self._spare.append(database.database)
+        else:
+            _execute(self._server, "DROP DATABASE {} WITH (FORCE)", database.database)
+
+
+@contextlib.contextmanager
+def _cursor(database: DatabaseSettings) -> Iterator[Any]:
+    connection = psycopg2.connect(
+        host=database.host, port=database.port, user=database.user, password=database.password, dbname=database.database
+    )
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def _execute(server: DatabaseSettings, statement: str, *names: str) -> None:
+    with _cursor(server) as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
+    cursor.execute(query)
+    return list(cursor.fetchall())
+
+
 @pytest.fixture(scope="session")
 def template(postgres_server: DatabaseSettings) -> DatabaseSettings:
     """A migrated database, from which the tests' own are copied."""
-    settings = _create(postgres_server, "template_ibutsu")
+    settings = dataclasses.replace(postgres_server, database="template_ibutsu")
+    _execute(postgres_server, "CREATE DATABASE {} TEMPLATE template0", settings.database)
     migrate.upgrade(settings)
     return settings
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: DatabaseSettings, template: DatabaseSettings) -> Databases:
+    """Where the tests' databases come from."""
+    return Databases(postgres_server, template)
+
+
 @pytest.fixture
-def database(postgres_server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
-    """A fresh and migrated database for one test."""
-    settings = _create(postgres_server, f"test_{secrets.token_hex(6)}", template=template.database)
+def database(databases: Databases) -> Iterator[DatabaseSettings]:
+    """An empty and migrated database for one test."""
+    settings = databases.take()
     yield settings
-    _execute(postgres_server, "DROP DATABASE {} WITH (FORCE)", settings.database)
+    databases.put_back(settings)
 
 
 @pytest.fixture(scope="session")
@@ -77,34 +197,30 @@ def broker_url(redis_server: str) -> Iterator[str]:
     client.close()
 
 
-@pytest.fixture
-def environment(database: DatabaseSettings, broker_url: str) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def environment_of() -> Callable[[DatabaseSettings, str], dict[str, str]]:
     """The environment that the specification's processes need, beside what this process has."""
-    return {
-        **{key: os.environ[key] for key in ("PATH", "PYTHONPATH", "HOME", "LANG", "TZ", "TMPDIR") if key in os.environ},
-        "CELERY_BROKER_URL": broker_url,
-        "CELERY_RESULT_BACKEND": broker_url,
-        "POSTGRESQL_HOST": database.host,
-        "POSTGRESQL_PORT": str(database.port),
-        "POSTGRESQL_USER": database.user,
-        "POSTGRESQL_PASSWORD": database.password,
-        "POSTGRESQL_DATABASE": database.database,
-        "FLOWER_BASIC_AUTH": "flower:secret",
-    }
+
+    def make(database: DatabaseSettings, broker_url: str) -> dict[str, str]:
+        kept = ("PATH", "PYTHONPATH", "HOME", "LANG", "TZ", "TMPDIR")
+        return {
+            **{key: os.environ[key] for key in kept if key in os.environ},
+            "CELERY_BROKER_URL": broker_url,
+            "CELERY_RESULT_BACKEND": broker_url,
+            "POSTGRESQL_HOST": database.host,
+            "POSTGRESQL_PORT": str(database.port),
+            "POSTGRESQL_USER": database.user,
+            "POSTGRESQL_PASSWORD": database.password,
+            "POSTGRESQL_DATABASE": database.database,
+            "FLOWER_BASIC_AUTH": "flower:secret",
+        }
+
+    return make
 
 
-def _create(server: DatabaseSettings, name: str, *, template: str = "template0") -> DatabaseSettings:
-    _execute(server, "CREATE DATABASE {} TEMPLATE {}", name, template)
-    return dataclasses.replace(server, database=name)
-
-
-def _execute(server: DatabaseSettings, statement: str, *names: str) -> None:
-    connection = psycopg2.connect(
-        host=server.host, port=server.port, user=server.user, password=server.password, dbname=server.database
-    )
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-    finally:
-        connection.close()
+@pytest.fixture
+def environment(
+    database: DatabaseSettings, broker_url: str, environment_of: Callable[[DatabaseSettings, str], dict[str, str]]
+) -> dict[str, str]:
+    """The environment of processes on the test's own database and broker."""
+    return environment_of(database, broker_url)

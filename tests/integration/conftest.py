@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -71,28 +73,73 @@ def store_upload(session: Session) -> Callable[..., uuid.UUID]:
     return store
 
 
+@contextlib.contextmanager
+def worker(environment: dict[str, str], directory: Path, *arguments: str) -> Iterator[Path]:
+    """Run a real worker of the specification's command while the block runs; gives its log."""
+    log = directory / f"worker-{uuid.uuid4().hex[:6]}.log"
+    command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker", *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        wait_for(lambda: " ready." in log.read_text() or process.poll() is not None, log)
+        yield log
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 @pytest.fixture
 def start_worker(environment: dict[str, str], tmp_path: Path) -> Callable[..., contextlib.AbstractContextManager[Path]]:
-    """Start a real worker of the specification's command; gives its log, and stops it at the end of the block."""
+    """Start a worker of the test's own, with other variables perhaps, and stop it at the end of the block."""
 
-    @contextlib.contextmanager
-    def start(*arguments: str, **variables: str) -> Iterator[Path]:
-        log = tmp_path / f"worker-{uuid.uuid4().hex[:6]}.log"
-        command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker", *arguments]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, env={**environment, **variables}, stdout=output, stderr=output)
-        try:
-            wait_for(lambda: " ready." in log.read_text() or process.poll() is not None, log)
-            yield log
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    def start(*arguments: str, **variables: str) -> contextlib.AbstractContextManager[Path]:
+        return worker({**environment, **variables}, tmp_path, *arguments)
 
     return start
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedWorker:
+    """A worker that runs for all tests of a module, its database and its log."""
+
+    database: DatabaseSettings
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def shared_worker(
+    databases: Any,
+    redis_server: str,
+    environment_of: Callable[[DatabaseSettings, str], dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SharedWorker]:
+    """An ordinary worker, since it takes seconds to start one."""
+    database = databases.take()
+    with worker(environment_of(database, redis_server), tmp_path_factory.mktemp("worker")) as log:
+        yield SharedWorker(database, log)
+    databases.put_back(database)
+
+
+@pytest.fixture
+def database_with_worker(databases: Any, shared_worker: SharedWorker) -> DatabaseSettings:
+    """The database of the shared worker, empty; a module that uses it calls it `database`."""
+    databases.empty(shared_worker.database)
+    return shared_worker.database
+
+
+@pytest.fixture
+def logged(shared_worker: SharedWorker) -> Callable[[], str]:
+    """What the shared worker has logged since the test began."""
+    begin = shared_worker.log.stat().st_size
+
+    def read() -> str:
+        return shared_worker.log.read_bytes()[begin:].decode()
+
+    return read
 
 
 def wait_for(condition: Callable[[], object], log: Path | None = None, *, seconds: float = 60) -> None:

@@ -37,11 +37,11 @@ from ibutsu_server.reports import read_report
 from ibutsu_server.store import local, migrate, projects, uploads
 from ibutsu_server.store.chunks import SIZE as CHUNK_SIZE
 from ibutsu_server.store.database import create_engine
-from ibutsu_server.store.models import Import, User
+from ibutsu_server.store.models import Import, Run, User
 
 # What dies how often. A worker takes seconds to start, and keeps the others' kills waiting.
 KILLS = {"child": 44, "postgres": 20, "redis": 20, "worker": 20}
-LONGEST_WAIT = 1.2
+LONGEST_WAIT = 0.8
 UPLOADS = 40
 QUEUED = 2
 
@@ -54,11 +54,13 @@ TRACEBACK = "".join(f"tests/shop/module.py:{n}: in test_total\n    cart.total({n
 
 COUNTS = """
     SELECT id, sum(runs), sum(results), sum(artifacts), sum(chunks) FROM (
-        SELECT id, 1 AS runs, 0 AS results, 0 AS artifacts, 0 AS chunks FROM runs
-        UNION ALL SELECT run_id, 0, count(*), 0, 0 FROM results GROUP BY run_id
-        UNION ALL SELECT coalesce(a.run_id, r.run_id), 0, 0, count(DISTINCT a.id), count(c.artifact_id)
-        FROM artifacts a LEFT JOIN results r ON r.id = a.result_id LEFT JOIN artifact_chunks c ON c.artifact_id = a.id
-        GROUP BY 1
+        SELECT id, 1 AS runs, 0 AS results, 0 AS artifacts, 0 AS chunks FROM runs WHERE id = ANY(:runs)
+        UNION ALL SELECT run_id, 0, count(*), 0, 0 FROM results WHERE run_id = ANY(:runs) GROUP BY run_id
+        UNION ALL SELECT owned.run_id, 0, 0, count(DISTINCT owned.id), count(c.artifact_id) FROM (
+            SELECT run_id, id FROM artifacts WHERE run_id = ANY(:runs)
+            UNION ALL SELECT r.run_id, a.id FROM results r JOIN artifacts a ON a.result_id = r.id
+            WHERE r.run_id = ANY(:runs)
+        ) AS owned LEFT JOIN artifact_chunks c ON c.artifact_id = owned.id GROUP BY 1
     ) AS counted GROUP BY id
 """
 
@@ -169,13 +171,13 @@ def archive(draw: random.Random, results: int, files: int) -> Content:
 
 def contents(draw: random.Random) -> Iterator[Content]:
     """Yield uploads without end: all kinds again and again, in another order each time."""
-    reports = {tests: junit(tests) for tests in (50, 400, 2000, 5000, 8000)}
-    packed, several = gzip.compress(reports[2000]), bundle(5, 500)
+    reports = {tests: junit(tests) for tests in (50, 400, 1000, 2500, 4000)}
+    packed, several = gzip.compress(reports[1000]), bundle(5, 250)
     while True:
         twice = archive(draw, 100, 3)
         batch = [
             *(Content(f"junit-{tests}.xml", data) for tests, data in reports.items()),
-            *(Content(f"junit-{tests}.xml", reports[tests]) for tests in (5000, 8000, 8000)),
+            *(Content(f"junit-{tests}.xml", reports[tests]) for tests in (2500, 4000, 4000)),
             Content("packed.xml.gz", packed),
             Content("several.zip", several),
             archive(draw, 300, 8),
@@ -183,7 +185,7 @@ def contents(draw: random.Random) -> Iterator[Content]:
             twice,
             draw.choice(
                 (
-                    Content("cut.xml", reports[5000][:-100], broken=True),
+                    Content("cut.xml", reports[2500][:-100], broken=True),
                     Content("cut.xml.gz", packed[:-100], broken=True),
                     Content("cut.zip", several[:-100], broken=True),
                     Content("none.xml", b"hello, this is a log file\n", broken=True),
@@ -305,13 +307,16 @@ class World:
         self._contents = contents(draw)
         self._counts: dict[Content, Counts] = {}
         self.uploads: list[Upload] = []
+        self._whole: set[uuid.UUID] = set()
         self.ended_unasked = 0
         with contextlib.ExitStack() as stack:
             cluster = postgres.prepare(files.private_directory(directory / "postgres"))
             store = redis.prepare(files.private_directory(directory / "redis"))
+            # What a killed process has written is with the kernel; only a machine that stops would need more.
+            postgres_program = dataclasses.replace(cluster.program, argv=(*cluster.program.argv, "-c", "fsync=off"))
             self._servers = {}
             for name, program, refusal in (
-                ("postgres", cluster.program, lambda: postgres.refusal(cluster.settings)),
+                ("postgres", postgres_program, lambda: postgres.refusal(cluster.settings)),
                 ("redis", store.program, lambda: redis.refusal(store.url)),
             ):
                 self._servers[name] = Server(program, refusal, logs / f"{name}.log")
@@ -423,13 +428,19 @@ class World:
         run_id = content.run_id or uuid.uuid5(import_id, "run")
         self.uploads.append(Upload(import_id, content, run_id, self._counts.get(content)))
 
-    def check_counts(self) -> None:
-        """See in one snapshot that what is done is there as a whole and once, and of all else nothing."""
+    def check_counts(self, *, again: bool = False) -> None:
+        """See in one snapshot that what is done is there as a whole and once, and of all else nothing.
+
+        The rows of imports that were whole before, which are most, are counted `again` only where that is asked for.
+        """
+        counted = {upload.run_id for upload in self.uploads if again or upload.id not in self._whole}
         with Session(self._engine.execution_options(isolation_level="REPEATABLE READ")) as session:
             imports = {row.id: row for row in session.scalars(sa.select(Import))}
             chunks = {row.import_id: row.chunks for row in session.execute(sa.text(UPLOAD_CHUNKS))}
-            found = {row.id: Counts(*row[1:]) for row in session.execute(sa.text(COUNTS))}
+            runs = set(session.scalars(sa.select(Run.id)))
+            found = {row.id: Counts(*row[1:]) for row in session.execute(sa.text(COUNTS), {"runs": list(counted)})}
         assert set(imports) == {upload.id for upload in self.uploads}
+        assert runs == {row.run_id for row in imports.values()} - {None}
         expected = {}
         for upload in self.uploads:
             row = imports[upload.id]
@@ -438,15 +449,16 @@ class World:
                 assert row.run_id == upload.run_id
                 assert upload.id not in chunks, "the bytes of what is done"
                 expected[upload.run_id] = upload.counts
+                self._whole.add(upload.id)
                 continue
             assert row.run_id is None
             assert (row.status != "error") or upload.content.broken, (row.filename, row.error)
             assert chunks[upload.id] == -(-len(upload.content.data) // CHUNK_SIZE)
-        assert found == expected
+        assert found == {run_id: counts for run_id, counts in expected.items() if run_id in counted}
 
     def check_rows(self) -> None:
         """See that all has ended as it should, and compare what is stored with the reports, row for row."""
-        self.check_counts()
+        self.check_counts(again=True)
         with Session(self._engine) as session:
             for upload in self.uploads:
                 row = session.get_one(Import, upload.id)
@@ -506,7 +518,8 @@ def test_every_import_is_there_once_and_whole_whatever_is_killed(world: World, s
             was = world.wait_for_work()
         busy += was
         world.kill(kind)
-        world.check_counts()
+        # What was committed can only be lost with the database.
+        world.check_counts(again=kind == "postgres")
         print(f"{time.monotonic() - began:6.1f} s: kill {number + 1}: {kind}, {'busy' if was else 'idle'}", flush=True)
     while len(world.uploads) < UPLOADS:
         world.feed(QUEUED)

@@ -8,8 +8,6 @@ import json
 import tarfile
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +16,11 @@ from celery import Celery
 from sqlalchemy.orm import Session
 
 from ibutsu_core.celery_utils import create_broker_celery_app
-from ibutsu_core.settings import CelerySettings
+from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.store import artifacts
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Result, Run, UploadChunk
 
 Store = Callable[..., uuid.UUID]
-StartWorker = Callable[..., AbstractContextManager[Path]]
 
 JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites><testsuite name="suite" tests="9" timestamp="2026-03-01T10:00:00+01:00">
@@ -34,6 +31,12 @@ JUNIT = b"""<?xml version="1.0" encoding="utf-8"?>
 <testcase classname="pkg.mod" name="test_skip"><skipped message="not today"/></testcase>
 </testsuite></testsuites>
 """
+
+
+@pytest.fixture
+def database(database_with_worker: DatabaseSettings) -> DatabaseSettings:
+    """Where the worker that these tests share works."""
+    return database_with_worker
 
 
 @pytest.fixture
@@ -73,13 +76,10 @@ def archive(run_id: uuid.UUID, results: dict[uuid.UUID, dict[str, Any]], files: 
     return buffer.getvalue()
 
 
-def test_a_junit_report_becomes_a_run(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
-) -> None:
+def test_a_junit_report_becomes_a_run(session: Session, store_upload: Store, celery: Celery) -> None:
     import_id = store_upload(JUNIT, source="ci", form={"component": "shop", "jenkins": {"build_number": 7}})
-    with start_worker():
-        outcome = send(celery, import_id).get(timeout=30)
-        again = send(celery, import_id, task_id=str(uuid.uuid4())).get(timeout=30)
+    outcome = send(celery, import_id).get(timeout=30)
+    again = send(celery, import_id, task_id=str(uuid.uuid4())).get(timeout=30)
     assert outcome["imported"] is True
     assert again["imported"] is False
     assert rows(session) == {"runs": 1, "results": 4, "artifacts": 2, "artifact_chunks": 2}
@@ -107,7 +107,7 @@ def test_a_junit_report_becomes_a_run(
 
 
 def test_importing_an_archive_again_updates_and_never_doubles(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
+    session: Session, store_upload: Store, celery: Celery
 ) -> None:
     run_id, one, two = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     result = {"test_id": "test_a", "result": "failed", "duration": 1.0, "metadata": {"run": str(run_id)}}
@@ -115,9 +115,8 @@ def test_importing_an_archive_again_updates_and_never_doubles(
     files = {f"{run_id}/{one}/a/shot.png": big, f"{run_id}/notes.txt": b"notes"}
     first = archive(run_id, {one: result}, files)
     second = archive(run_id, {one: {**result, "result": "passed"}, two: result}, {f"{run_id}/{one}/a/shot.png": big})
-    with start_worker():
-        for content in (first, first, second):
-            assert send(celery, store_upload(content, "r.tar.gz", project=None)).get(timeout=30)["imported"]
+    for content in (first, first, second):
+        assert send(celery, store_upload(content, "r.tar.gz", project=None)).get(timeout=30)["imported"]
     assert rows(session) == {"runs": 1, "results": 2, "artifacts": 2, "artifact_chunks": 4}
     run = session.get_one(Run, run_id)
     assert run.summary is not None
@@ -129,19 +128,18 @@ def test_importing_an_archive_again_updates_and_never_doubles(
 
 
 def test_files_that_name_one_run_add_up_and_each_again_changes_nothing(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
+    session: Session, store_upload: Store, celery: Celery
 ) -> None:
     run_id = uuid.uuid4()
     shards = [
         b"<testsuite time='2'><testcase name='a' time='2'><failure>no</failure></testcase></testsuite>",
         b"<testsuite time='3'><testcase name='b' time='1'/><testcase name='c' time='2'/></testsuite>",
     ]
-    with start_worker():
-        for number in (0, 1, 0, 1):
-            upload = store_upload(shards[number], f"build-{run_id}-shard{number}.xml")
-            assert send(celery, upload).get(timeout=30)["imported"]
-            run = session.get(Run, run_id, populate_existing=True)
-        assert rows(session) == {"runs": 1, "results": 3, "artifacts": 1, "artifact_chunks": 1}
+    for number in (0, 1, 0, 1):
+        upload = store_upload(shards[number], f"build-{run_id}-shard{number}.xml")
+        assert send(celery, upload).get(timeout=30)["imported"]
+        run = session.get(Run, run_id, populate_existing=True)
+    assert rows(session) == {"runs": 1, "results": 3, "artifacts": 1, "artifact_chunks": 1}
     assert run is not None
     assert run.summary is not None
     assert (run.summary["tests"], run.summary["failures"], run.duration) == (3, 1, 5)
@@ -151,7 +149,7 @@ def test_files_that_name_one_run_add_up_and_each_again_changes_nothing(
 
 @pytest.mark.parametrize("place", ["last", "missing"])
 def test_the_results_of_an_archive_are_in_its_project_wherever_it_is_named(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery, place: str
+    session: Session, store_upload: Store, celery: Celery, place: str
 ) -> None:
     run_id = uuid.uuid4()
     ids = [uuid.uuid4() for _ in range(3)]
@@ -168,19 +166,18 @@ def test_the_results_of_an_archive_are_in_its_project_wherever_it_is_named(
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    with start_worker():
-        for _ in range(2):
-            upload = store_upload(buffer.getvalue(), "r.tar.gz", project=None)
-            assert send(celery, upload).get(timeout=30)["imported"]
-            session.rollback()
-            run = session.get_one(Run, run_id, populate_existing=True)
-            stored = session.scalars(sa.select(Result.project_id).where(Result.run_id == run_id)).all()
-            assert stored == [run.project_id] * 3
-            assert run.project_id is not None
+    for _ in range(2):
+        upload = store_upload(buffer.getvalue(), "r.tar.gz", project=None)
+        assert send(celery, upload).get(timeout=30)["imported"]
+        session.rollback()
+        run = session.get_one(Run, run_id, populate_existing=True)
+        stored = session.scalars(sa.select(Result.project_id).where(Result.run_id == run_id)).all()
+        assert stored == [run.project_id] * 3
+        assert run.project_id is not None
 
 
 def test_an_archive_cannot_change_a_run_of_another_project(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
+    session: Session, store_upload: Store, celery: Celery
 ) -> None:
     from ibutsu_server.store.models import Project
 
@@ -191,10 +188,9 @@ def test_an_archive_cannot_change_a_run_of_another_project(
     session.add(run)
     session.commit()
     content = archive(run.id, {uuid.uuid4(): {"test_id": "t", "result": "passed"}}, {})
-    with start_worker():
-        outcome = send(celery, store_upload(content, "r.tar.gz"))
-        with pytest.raises(Exception, match="another project"):
-            outcome.get(timeout=30)
+    outcome = send(celery, store_upload(content, "r.tar.gz"))
+    with pytest.raises(Exception, match="another project"):
+        outcome.get(timeout=30)
     assert rows(session)["results"] == 0
     assert session.get_one(Run, run.id, populate_existing=True).data == {"kept": True}
 
@@ -211,16 +207,15 @@ BROKEN = {
 
 
 def test_a_broken_report_ends_as_an_error_with_a_sentence_and_leaves_no_row(
-    session: Session, store_upload: Store, start_worker: StartWorker, celery: Celery
+    session: Session, store_upload: Store, celery: Celery, logged: Callable[[], str]
 ) -> None:
     ids = {name: store_upload(content, filename) for name, (content, filename) in BROKEN.items()}
     good = store_upload(JUNIT, "report.tar.gz")
-    with start_worker() as log:
-        outcomes = {name: send(celery, import_id) for name, import_id in ids.items()}
-        assert send(celery, good).get(timeout=60)["imported"], "content decides, not the wrong extension"
-        for outcome in outcomes.values():
-            outcome.get(timeout=30, propagate=False)
-        assert {outcome.state for outcome in outcomes.values()} == {"FAILURE"}
+    outcomes = {name: send(celery, import_id) for name, import_id in ids.items()}
+    assert send(celery, good).get(timeout=60)["imported"], "content decides, not the wrong extension"
+    for outcome in outcomes.values():
+        outcome.get(timeout=30, propagate=False)
+    assert {outcome.state for outcome in outcomes.values()} == {"FAILURE"}
     session.rollback()
     for name, import_id in ids.items():
         row = session.get_one(Import, import_id, populate_existing=True)
@@ -230,4 +225,4 @@ def test_a_broken_report_ends_as_an_error_with_a_sentence_and_leaves_no_row(
         assert "\n" not in row.error, name
         assert row.attempts == 1, name
     assert rows(session) == {"runs": 1, "results": 4, "artifacts": 2, "artifact_chunks": 2}
-    assert "Traceback (most recent call last)" not in log.read_text()
+    assert "Traceback (most recent call last)" not in logged()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,12 +17,17 @@ from ibutsu_server.store.models import Project, Run, User
 from ibutsu_server.tasks.query import PageTooSlowError, query_task
 
 
+@pytest.fixture
+def database(database_with_worker: DatabaseSettings) -> DatabaseSettings:
+    """Where the worker that these tests share works."""
+    return database_with_worker
+
+
 @pytest.mark.parametrize("filters", ["filter=source=a", "filter=source~("])
 def test_a_large_page_is_made_by_a_worker(
     session: Session,
     database: DatabaseSettings,
     broker_url: str,
-    start_worker: Callable[..., AbstractContextManager[Path]],
     filters: str,
 ) -> None:
     project_id = session.scalar(sa.select(Project.id))
@@ -37,13 +39,12 @@ def test_a_large_page_is_made_by_a_worker(
     app = create_flask(Settings(application=Application.BACKEND, celery=celery, database=database))
     api.register(app)
     client = app.test_client()
-    with start_worker():
-        task_id = client.get(f"/api/run?{filters}&pageSize=501", headers=headers).get_json()["task_id"]
-        for _ in range(300):
-            answer = client.get(f"/api/task/{task_id}", headers=headers)
-            if answer.status_code != 206:
-                break
-            time.sleep(0.1)
+    task_id = client.get(f"/api/run?{filters}&pageSize=501", headers=headers).get_json()["task_id"]
+    for _ in range(300):
+        answer = client.get(f"/api/task/{task_id}", headers=headers)
+        if answer.status_code != 206:
+            break
+        time.sleep(0.1)
     app.extensions["ibutsu_engine"].dispose()
     if filters.endswith("("):
         # Only the database can tell that a regular expression is broken.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from celery import Celery
 from sqlalchemy.orm import Session
 
 from ibutsu_core.celery_utils import create_broker_celery_app
-from ibutsu_core.settings import CelerySettings
+from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.store import artifacts, projects
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Result, Run, UploadChunk, User
 
@@ -23,9 +21,13 @@ NOW = dt.datetime.now(dt.UTC)
 
 
 @pytest.fixture
-def call(
-    session: Session, broker_url: str, start_worker: Callable[..., AbstractContextManager[Path]]
-) -> Iterator[Callable[..., Any]]:
+def database(database_with_worker: DatabaseSettings) -> DatabaseSettings:
+    """Where the worker that these tests share works."""
+    return database_with_worker
+
+
+@pytest.fixture
+def call(session: Session, broker_url: str) -> Callable[..., Any]:
     """Run tasks, by their name after `ibutsu_server.tasks.`, in a real worker; returns the task's result."""
     settings = CelerySettings(broker_url=broker_url, result_backend=broker_url)
     celery: Celery = create_broker_celery_app("tests", settings=settings)
@@ -33,8 +35,7 @@ def call(
     def call(name: str, *args: object, **kwargs: object) -> Any:
         return celery.send_task(f"ibutsu_server.tasks.{name}", args, kwargs).get(timeout=30)
 
-    with start_worker():
-        yield call
+    return call
 
 
 def add_run(session: Session, months_old: float, *, results: int = 2) -> uuid.UUID:

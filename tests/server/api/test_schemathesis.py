@@ -14,9 +14,6 @@ from schemathesis.specs.openapi import checks
 
 from ibutsu_server.api import openapi
 
-EXAMPLES = 12
-"""Requests of each kind that each operation gets."""
-
 
 def negative_data_rejection(context: Any, response: Any, case: schemathesis.Case) -> bool | None:
     """Schemathesis' own check, but that unknown parameters of an address are ignored."""
@@ -57,16 +54,18 @@ def known(boss: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("examples", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_no_request_makes_a_500_or_an_answer_that_is_not_documented(
-    app: flask.Flask, boss: Any, known: dict[str, str], mode: schemathesis.GenerationMode
+    app: flask.Flask, boss: Any, known: dict[str, str], *, mode: schemathesis.GenerationMode, examples: int
 ) -> None:
+    """Each operation gets so many requests of the mode."""
     schema = schemathesis.openapi.from_wsgi(openapi.DOCUMENT, app)
     headers = {"Authorization": f"Bearer {boss.token}"}
     asked: set[str] = set()
 
     def ask(operation: schemathesis.APIOperation[Any]) -> None:
         @hypothesis.settings(
-            max_examples=EXAMPLES, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+            max_examples=examples, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
         )
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode), exists=strategies.booleans())
         def one(case: schemathesis.Case, exists: bool) -> None:

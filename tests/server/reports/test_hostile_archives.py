@@ -69,9 +69,9 @@ def tiny_files(count: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("pack", [lambda make: make, packed])
 def test_very_many_tiny_files_are_refused_half_way(pack: Any, peak: Any) -> None:
     assert Limits().members == 500_000
-    reason, given, most = peak(pack(lambda: tiny_files(40_000)), Limits(members=20_000))
-    assert "more than 20,000 members" in reason
-    assert given <= 20_000 * 512 + 128 * KIB
+    reason, given, most = peak(pack(lambda: tiny_files(20_000)), Limits(members=10_000))
+    assert "more than 10,000 members" in reason
+    assert given <= 10_000 * 512 + 128 * KIB
     assert most < 3 * MIB
 
 

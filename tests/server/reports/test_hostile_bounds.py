@@ -78,7 +78,7 @@ def numbered(pattern: bytes, count: int) -> bytes:
             xml(
                 *(
                     b"<testsuite>"
-                    + b"<testcase/>" * 100_000
+                    + b"<testcase/>" * 20_000
                     + b"<property name='%d' value='" % number
                     + b"v" * 200_000
                     + b"'/></testsuite>"
