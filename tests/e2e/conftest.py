@@ -96,7 +96,6 @@ class System:
         _gone, alive = psutil.wait_procs(self.children, timeout=2)
         assert not alive
 
-
     @contextlib.contextmanager
     def member(self) -> Iterator[Member]:
         """Make a user who is no superadmin, and a project of which the user is a member."""

@@ -225,7 +225,12 @@ def dashboards_and_widgets(client: Client) -> None:
     assert {one.type for one in types} == {"widget"}
     assert len(client.get_widget_types().types) > len(types)
     given = models.WidgetConfig(
-        type="widget", widget="result-summary", title="w", weight=3, project_id=client.project.id, params={"source": "ci"}
+        type="widget",
+        widget="result-summary",
+        title="w",
+        weight=3,
+        project_id=client.project.id,
+        params={"source": "ci"},
     )
     config = client.add_widget_config(widget_config=given)
     assert client.get_widget_config(id=config.id) == config
@@ -256,7 +261,7 @@ def main(url: str, email: str, password: str) -> int:
     for part in PARTS:
         try:
             part(client)
-        except Exception:
+        except Exception:  # noqa: BLE001 - each part is to be tried, whatever becomes of another
             problems += 1
             print(f"{part.__name__}: {traceback.format_exc()}")
     for name, method in set(client.methods()) - client.called:
