@@ -1,4 +1,4 @@
-"""The whole system, running: what `ibutsu up` starts."""
+"""The whole system, running: what `ibutsu up` starts; who uses it, and a browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,16 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.wait import WebDriverWait
 
 START_SECONDS = 120
 STOP_SECONDS = 30
 IMPORT_SECONDS = 120
+PAGE_SECONDS = 60
 
 
 class System:
@@ -184,3 +191,62 @@ def member(system: System) -> Iterator[Member]:
     """A user who is no superadmin, with an empty project."""
     with system.member() as member:
         yield member
+
+
+class Browser:
+    """A headless Chromium that reaches nothing but this machine, and what its pages did."""
+
+    def __init__(self, chromium: str, driver: str) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",  # root has none, and the pages are our own
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            "--window-size=1400,1000",
+        ):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+    def find(self, selector: str) -> WebElement:
+        """Wait until the page shows an element, and return the first."""
+        wait = WebDriverWait(self.driver, PAGE_SECONDS, ignored_exceptions=[StaleElementReferenceException])
+        found: WebElement = wait.until(expected_conditions.visibility_of_element_located(("css selector", selector)))
+        return found
+
+    def find_all(self, selector: str) -> list[WebElement]:
+        """Return all such elements that the page has now."""
+        found: list[WebElement] = self.driver.find_elements("css selector", selector)
+        return found
+
+    def click(self, selector: str) -> None:
+        """Click what the page shows, when it is there."""
+        element = self.find(selector)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def requests(self) -> set[str]:
+        """Return the addresses that the pages have asked for since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [one["params"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+        sockets = [one["params"] for one in messages if one["method"] == "Network.webSocketCreated"]
+        addresses = {one["request"]["url"] for one in sent} | {one["url"] for one in sockets}
+        return {address for address in addresses if not address.startswith(("data:", "blob:"))}
+
+    def errors(self) -> list[str]:
+        """Return what the pages have complained of on the console since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A browser of the system's own packages; the test is skipped where there is none."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("There are no chromium and chromedriver on PATH; Debian has them as chromium and chromium-driver.")
+    browser = Browser(chromium, driver)
+    yield browser
+    browser.driver.quit()
