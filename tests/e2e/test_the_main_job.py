@@ -13,6 +13,8 @@ import time
 import uuid
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,13 @@ import httpx
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def system(start_system: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
+    """A system of this module's own, which its last test ends."""
+    with start_system() as system:
+        yield system
 
 
 def test_the_report_of_this_very_suite_is_imported_as_it_is(system: Any, tmp_path: Path) -> None:

@@ -74,6 +74,19 @@ def widget(asker: Any, name: str, **params: Any) -> Any:
     return response.get_json()
 
 
+def test_a_widget_is_shown_as_it_is_configured_to_who_sees_its_configuration(
+    ann: Any, bob: Any, reported: dict[str, Any]
+) -> None:
+    body = {"widget": "result-summary", "params": {"component": "cart"}, "project_id": reported["project"]}
+    config = ann.post("/widget-config", body).get_json()["id"]
+    ann.result(ann.run(project_id=ann.post("/project", {"name": "other"}).get_json()["id"], component="cart"))
+    assert widget(ann, config) == widget(ann, "result-summary", component="cart", **reported)
+    assert widget(ann, config, component="shop") == widget(ann, "result-summary", component="shop", **reported)
+    assert bob.get(f"/widget/{config}").status_code == 403
+    ann.delete(f"/widget-config/{config}")
+    assert ann.get(f"/widget/{config}").status_code == 404
+
+
 def test_what_the_widgets_show(ann: Any, reported: dict[str, Any]) -> None:
     counts = {"passed": 2, "failed": 1, "error": 0, "skipped": 0, "xfailed": 0, "xpassed": 0}
     assert widget(ann, "result-summary", **reported) == {"total": 3, **counts}

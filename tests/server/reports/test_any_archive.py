@@ -145,7 +145,9 @@ def test_what_was_packed_is_read(archive: Archive, format_: int, packed: bool, t
     for result, written in zip(report.results, archive.results.values(), strict=True):
         metadata = clean(written["metadata"] or {})
         properties = metadata.get("user_properties")
-        metadata = (properties if isinstance(properties, dict) else {}) | metadata
+        if isinstance(properties, dict):
+            del metadata["user_properties"]
+            metadata = properties | metadata
         metadata.setdefault("run", str(archive.run_id))
         check_common(result, written, metadata)
         assert result.test_id == clean(written["test_id"])

@@ -80,7 +80,6 @@ def test_an_archive_is_read_whole(archive: bytes, read: Any) -> None:
     assert (first.id, first.test_id, first.result) == (uuid.UUID(FIRST), "test_a", "failed")
     assert (first.env, first.component, first.params) == ("prod", "cart", {"browser": "x"})
     assert first.metadata == {
-        "user_properties": {"p": 1, "env": "lost"},
         "p": 1,
         "env": "prod",
         "component": "cart",

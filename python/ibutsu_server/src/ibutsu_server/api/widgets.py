@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import flask
@@ -12,6 +13,7 @@ from ibutsu_server.api import access, answers, bodies, schemas, widget_types
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.operations import operation
 from ibutsu_server.store.filters import FilterError
+from ibutsu_server.store.models import WidgetConfig
 
 
 @api.get("/widget/types")
@@ -27,12 +29,19 @@ def get_widget_types(query: schemas.WidgetTypeQuery) -> flask.Response:
 @api.get("/widget/<widget>")
 @operation(query=schemas.WidgetQuery, answers={200: Any}, errors=(403, 404))
 def get_widget(widget: str, query: schemas.WidgetQuery) -> flask.Response:
-    """Compute what the widget of this type shows."""
+    """Compute what the widget of this type shows.
+
+    The id of a widget configuration stands for its type and its parameters; those of the request go before.
+    """
+    given = bodies.json_object(query.params, "parameter `params`")
     found = widget_types.BY_ID.get(widget)
+    if found is None and (config := _configured(widget)) is not None:
+        found = widget_types.BY_ID.get(config.widget or "")
+        given = {"project": config.project_id and str(config.project_id)} | config.params | given
     if found is None:
         raise NotFound(f"There is no widget {widget[:200]!r}; GET /widget/types lists them.")
     try:
-        params = found.params.model_validate(bodies.json_object(query.params, "parameter `params`"))
+        params = found.params.model_validate(given)
     except pydantic.ValidationError as error:
         raise BadRequest(f"The parameter `params` is not right: {bodies.problems(error)}.") from error
     if params.project:
@@ -41,6 +50,16 @@ def get_widget(widget: str, query: schemas.WidgetQuery) -> flask.Response:
         return flask.jsonify(found.compute(params))
     except FilterError as error:
         raise BadRequest(str(error)) from error
+
+
+def _configured(text: str) -> WidgetConfig | None:
+    try:
+        config = access.session().get(WidgetConfig, uuid.UUID(text))
+    except ValueError:
+        return None
+    if config is not None:
+        access.require_visible_or_own(config)
+    return config
 
 
 def _described(one: widget_types.Widget) -> schemas.WidgetType:

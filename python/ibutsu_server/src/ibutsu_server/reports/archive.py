@@ -195,9 +195,11 @@ class _Archive:
 
 
 def _promoted(metadata: dict[str, Any]) -> dict[str, Any]:
-    """`user_properties` as keys of the metadata too, but for those that are there already."""
+    """`user_properties` as keys of the metadata instead, but for those that are there already; as the API does it."""
     properties = metadata.get("user_properties")
-    return properties | metadata if isinstance(properties, dict) else metadata
+    if not isinstance(properties, dict):
+        return metadata
+    return properties | {key: value for key, value in metadata.items() if key != "user_properties"}
 
 
 def _text(metadata: dict[str, Any], key: str) -> str | None:
