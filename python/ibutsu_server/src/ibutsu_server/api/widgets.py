@@ -54,12 +54,10 @@ def get_widget(widget: str, query: schemas.WidgetQuery) -> flask.Response:
 
 def _configured(text: str) -> WidgetConfig | None:
     try:
-        config = access.session().get(WidgetConfig, uuid.UUID(text))
+        uuid.UUID(text)
     except ValueError:
         return None
-    if config is not None:
-        access.require_visible_or_own(config)
-    return config
+    return access.find_visible(WidgetConfig, text, "widget configuration")
 
 
 def _described(one: widget_types.Widget) -> schemas.WidgetType:
