@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import sqlalchemy as sa
 import sqlalchemy.orm
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import operators
 
 from ibutsu_server.store import counting, filters
 from ibutsu_server.store.models import Base, Project, ProjectMember, Result, Run, User
@@ -17,6 +18,9 @@ from ibutsu_server.store.models import Base, Project, ProjectMember, Result, Run
 Kind = Literal["runs", "results"]
 
 Row = TypeVar("Row", bound=Base)
+
+CLUSTERED = 10
+"""How many times as many rows as are wanted the planner is to expect to look for."""
 
 _MODELS: dict[str, type[Run | Result]] = {"runs": Run, "results": Result}
 
@@ -54,9 +58,10 @@ def fetch(
     `order` is a total one. Nothing is counted where the first page is not full: it has all that there are.
     """
     offset = (page - 1) * page_size
-    query = sa.select(model).order_by(*order)
+    chosen = sa.select(model).where(model.__table__.c.id.in_(_ids(model, where, order, page_size, offset)))
+    chosen = chosen.order_by(*order)
     if page == 1:
-        rows = session.scalars(query.where(*where).limit(page_size)).all()
+        rows = session.scalars(chosen).all()
         if len(rows) < page_size:
             return rows, len(rows)
         counted, exact = _total(session, model, where, estimate=estimate)
@@ -64,14 +69,35 @@ def fetch(
         counted, exact = _total(session, model, where, estimate=estimate)
         if exact and counted <= offset:
             return [], counted
-        # Of the rows that are skipped only the ids are looked at, which an index may have.
-        key = model.__table__.c.id
-        ids = sa.select(key).where(*where).order_by(*order).limit(page_size).offset(offset)
-        rows = session.scalars(query.where(key.in_(ids))).all()
+        rows = session.scalars(chosen).all()
     if not exact:
         known = offset + len(rows)
         counted = max(counted, known) if len(rows) == page_size else known if rows else min(counted, offset)
     return rows, counted
+
+
+def _ids(
+    model: type[Base],
+    where: Sequence[sa.ColumnElement[bool]],
+    order: Sequence[sa.ColumnElement[Any]],
+    limit: int,
+    offset: int,
+) -> sa.Select[Any]:
+    """Return the query for the ids of a page: of the rows that are skipped an index may have all that is looked at.
+
+    The planner believes that what is looked for is spread evenly, so that to walk from the newest on it meets a page of
+    it soon; but what a build or an environment has in common is in few runs, which can be old ones. The inner limit is
+    what it plans for; the outer one is where it stops.
+    """
+    key = model.__table__.c.id.label("key")
+    names = [f"order_{number}" for number in range(len(order))]
+    columns = [one.element.label(name) for name, one in zip(names, order, strict=True)]
+    wide = sa.select(key, *columns).where(*where).order_by(*order).limit(offset + limit * CLUSTERED).subquery("wide")
+    again = [
+        wide.c[name].desc() if one.modifier is operators.desc_op else wide.c[name].asc()
+        for name, one in zip(names, order, strict=True)
+    ]
+    return sa.select(wide.c.key).order_by(*again).limit(limit).offset(offset)
 
 
 def _total(
