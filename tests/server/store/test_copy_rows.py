@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ibutsu_core.records import OUTCOMES, ResultRecord
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.store import copy_rows
+from ibutsu_server.store import copy_format, copy_rows
 from ibutsu_server.store.metadata import merged
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -91,7 +91,7 @@ def test_results_are_read_back_as_they_were_written(
         cursor.execute("TRUNCATE results")
         cursor.copy_expert(
             f"COPY results ({copy_rows.RESULT_COLUMNS}) FROM STDIN (FORMAT binary)",
-            io.BytesIO(b"".join([copy_rows.HEADER, *written, copy_rows.END])),
+            io.BytesIO(b"".join([copy_format.HEADER, *written, copy_format.END])),
         )
         cursor.execute(f"SELECT {copy_rows.RESULT_COLUMNS} FROM results")
         stored = cursor.fetchall()

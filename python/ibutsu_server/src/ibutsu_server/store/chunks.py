@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store.copy_rows import END, HEADER, chunk_head
+from ibutsu_server.store.copy_format import END, HEADER, chunk_head
 
 SIZE = 512 * 1024
 """Bytes of a chunk; all but the last of a file have just this many."""

@@ -13,10 +13,8 @@ from typing import Any
 import orjson
 
 from ibutsu_core.records import OUTCOMES, ResultRecord
+from ibutsu_server.store.copy_format import chunk_head
 from ibutsu_server.store.metadata import merged
-
-HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack("!ii", 0, 0)
-END = struct.pack("!h", -1)
 
 RESULT_COLUMNS = (
     "id, run_id, project_id, test_id, result, start_time, duration, source, component, env, metadata, params"
@@ -38,7 +36,6 @@ _whole = struct.Struct("!iq").pack
 _artifact_head = struct.Struct("!hi16s").pack
 _json_head = struct.Struct("!ib").pack
 _RESULT_HEAD = struct.pack("!hi", 12, 16)
-_chunk_head = struct.Struct("!hi16siii").pack
 
 
 def text(value: str | None) -> bytes:
@@ -73,11 +70,6 @@ def as_json(value: Mapping[str, Any]) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # It has integers of more than 64 bits, which JSON and PostgreSQL allow.
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
-def chunk_head(owner_id: bytes, position: int, size: int) -> bytes:
-    """Return the row of a chunk but for its last field's bytes, of which there are `size`."""
-    return _chunk_head(3, 16, owner_id, 4, position, size)
 
 
 class ArtifactRows:

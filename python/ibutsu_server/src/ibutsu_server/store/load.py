@@ -18,11 +18,10 @@ from uuid_utils import uuid7
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
 from ibutsu_server.store import load_sql, summary
 from ibutsu_server.store.chunks import rechunk
+from ibutsu_server.store.copy_format import END, HEADER
 from ibutsu_server.store.copy_rows import (
     ARTIFACT_COLUMNS,
     CHUNK_COLUMNS,
-    END,
-    HEADER,
     RESULT_COLUMNS,
     ArtifactRows,
     ResultRows,
