@@ -28,7 +28,7 @@ from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.wait import WebDriverWait
 
 START_SECONDS = 120
-STOP_SECONDS = 30
+STOP_SECONDS = 120
 IMPORT_SECONDS = 120
 PAGE_SECONDS = 60
 
