@@ -1,6 +1,6 @@
 """Lists have the indexes that their filters need.
 
-Nothing is written to a table while its indexes are made, which is some 20 seconds for a million results.
+Nothing is written to a table while its indexes are made.
 """
 
 from __future__ import annotations
