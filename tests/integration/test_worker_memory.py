@@ -25,6 +25,12 @@ def report(tests: int) -> bytes:
     return f"<testsuite>{''.join(case.format(n, '' if n % 10 else failure) for n in range(tests))}</testsuite>".encode()
 
 
+def workers() -> set[psutil.Process]:
+    """Return the processes of all workers of this process, those that modules of tests share among them."""
+    children = psutil.Process().children(recursive=True)
+    return {process for process in children if "ibutsu_server:worker_app" in process.cmdline()}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads the memory of processes from /proc")
 def test_a_workers_memory_does_not_grow_with_the_number_of_tests(
@@ -39,12 +45,9 @@ def test_a_workers_memory_does_not_grow_with_the_number_of_tests(
     peaks = {}
     for tests in (10_000, 150_000):
         import_id = str(store_upload(report(tests)))
+        others = workers()
         with start_worker():
-            family = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if "ibutsu_server:worker_app" in process.cmdline()
-            ]
+            family = workers() - others
             assert len(family) == 2, "the worker and its child"
             sent = celery.send_task("ibutsu_server.tasks.importers.import_results", (import_id,), task_id=import_id)
             peaks[tests] = 0
