@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import gzip
-import hashlib
-import io
-import json
 import os
 import random
 import secrets
-import subprocess
-import sys
-import tarfile
 import tempfile
 import time
 import uuid
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
 
-import psutil
 import pytest
 import sqlalchemy as sa
 from redis import Redis
 from sqlalchemy.orm import Session
 
-from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
+from fault_processes import READY_SECONDS, Server, Worker, kill_tree
+from fault_reports import Content, Counts, Rows, contents, read
 from ibutsu_core.settings import CelerySettings
 from ibutsu_server.api.broker import Broker
 from ibutsu_server.embedded import files, postgres, processes, redis
-from ibutsu_server.reports import read_report
 from ibutsu_server.store import local, migrate, projects, uploads
 from ibutsu_server.store.chunks import SIZE as CHUNK_SIZE
 from ibutsu_server.store.database import create_engine
@@ -46,11 +35,7 @@ UPLOADS = 40
 QUEUED = 2
 
 END_SECONDS = 240
-READY_SECONDS = 90
 BUSY_SECONDS = 15
-
-OUTPUT = "a line of output, as tests print it\n" * 20
-TRACEBACK = "".join(f"tests/shop/module.py:{n}: in test_total\n    cart.total({n})\n" for n in range(12))
 
 COUNTS = """
     SELECT id, sum(runs), sum(results), sum(artifacts), sum(chunks) FROM (
@@ -79,40 +64,6 @@ ARTIFACTS = """
 """
 
 
-class Content(NamedTuple):
-    """An upload. `run_id` is that of an archive; a report that names none gets its import's."""
-
-    filename: str
-    data: bytes
-    run_id: uuid.UUID | None = None
-    broken: bool = False
-
-
-class Counts(NamedTuple):
-    """How many rows a run has: its own, and those that belong to it."""
-
-    runs: int
-    results: int
-    artifacts: int
-    chunks: int
-
-
-@dataclasses.dataclass
-class Rows:
-    """All that a run's rows say of the report, of artifacts as many as there are of the same."""
-
-    results: dict[uuid.UUID, tuple[str, str, float]] = dataclasses.field(default_factory=dict)
-    artifacts: collections.Counter[tuple[uuid.UUID, str, int, str]] = dataclasses.field(
-        default_factory=collections.Counter
-    )
-
-    @property
-    def counts(self) -> Counts:
-        """How many rows that is."""
-        chunks = sum(-(-size // CHUNK_SIZE) * times for (_, _, size, _), times in self.artifacts.items())
-        return Counts(1, len(self.results), self.artifacts.total(), chunks)
-
-
 @dataclasses.dataclass(frozen=True)
 class Upload:
     """What was uploaded, the run that it is to become, and its number of rows; a broken one becomes none."""
@@ -121,182 +72,6 @@ class Upload:
     content: Content
     run_id: uuid.UUID
     counts: Counts | None
-
-
-def junit(tests: int, *, name: str = "suite") -> bytes:
-    """Make a report of so many tests; of each twenty one fails with a traceback and one prints something."""
-    bodies = {
-        3: f'<failure message="assert 0">{TRACEBACK}</failure>',
-        5: f"<system-out>{OUTPUT}</system-out>",
-        7: '<skipped message="not today"/>',
-    }
-    cases = "".join(
-        f'<testcase classname="shop.module_{n // 50}.TestCart" name="test_{n}" time="0.{n % 90:02}">'
-        f"{bodies.get(n % 20, '')}</testcase>\n"
-        for n in range(tests)
-    )
-    head = f'<testsuites><testsuite name="{name}" timestamp="2026-03-01T10:00:00+00:00">'
-    return f"{head}\n{cases}</testsuite></testsuites>\n".encode()
-
-
-def bundle(files: int, tests: int) -> bytes:
-    """Make a zip of several reports."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for number in range(files):
-            file.writestr(f"reports/{number}.xml", junit(tests, name=f"suite {number}"))
-    return buffer.getvalue()
-
-
-def archive(draw: random.Random, results: int, files: int) -> Content:
-    """Make an archive as pytest-ibutsu does, with a file for some of its results, and one for the run."""
-    run_id, *result_ids = (uuid.UUID(int=draw.getrandbits(128), version=4) for _ in range(results + 1))
-    members = {
-        f"{run_id}/run.json": json.dumps({"id": str(run_id), "metadata": {"project": local.LOCAL_PROJECT}}).encode(),
-        f"{run_id}/run.log": b"the run's own log\n" * 100,
-    }
-    for number, result_id in enumerate(result_ids):
-        result = {"id": str(result_id), "test_id": f"test_{number}", "result": "passed", "duration": number / 100}
-        members[f"{run_id}/{result_id}/result.json"] = json.dumps(result).encode()
-        if number < files:
-            members[f"{run_id}/{result_id}/shot.png"] = draw.randbytes(draw.randrange(1, 2 * CHUNK_SIZE))
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return Content(f"{run_id}.tar.gz", buffer.getvalue(), run_id=run_id)
-
-
-def contents(draw: random.Random) -> Iterator[Content]:
-    """Yield uploads without end: all kinds again and again, in another order each time."""
-    reports = {tests: junit(tests) for tests in (50, 400, 1000, 2500, 4000)}
-    packed, several = gzip.compress(reports[1000]), bundle(5, 250)
-    while True:
-        twice = archive(draw, 100, 3)
-        batch = [
-            *(Content(f"junit-{tests}.xml", data) for tests, data in reports.items()),
-            *(Content(f"junit-{tests}.xml", reports[tests]) for tests in (2500, 4000, 4000)),
-            Content("packed.xml.gz", packed),
-            Content("several.zip", several),
-            archive(draw, 300, 8),
-            twice,
-            twice,
-            draw.choice(
-                (
-                    Content("cut.xml", reports[2500][:-100], broken=True),
-                    Content("cut.xml.gz", packed[:-100], broken=True),
-                    Content("cut.zip", several[:-100], broken=True),
-                    Content("none.xml", b"hello, this is a log file\n", broken=True),
-                )
-            ),
-        ]
-        draw.shuffle(batch)
-        yield from batch
-
-
-def read(content: Content, run_id: uuid.UUID) -> tuple[uuid.UUID, Rows]:
-    """Return the run's id and its rows as the readers have them, in memory."""
-    rows = Rows()
-    for record in read_report(io.BytesIO(content.data), filename=content.filename, run_id=run_id):
-        if isinstance(record, RunRecord):
-            run_id = record.id
-        elif isinstance(record, ResultRecord):
-            rows.results[record.id] = (record.test_id, record.result, record.duration)
-        elif isinstance(record, ArtifactRecord):
-            owner = record.result_id or record.run_id
-            assert owner is not None
-            data = b"".join(record.chunks)
-            rows.artifacts[owner, record.filename, len(data), hashlib.sha256(data).hexdigest()] += 1
-    return run_id, rows
-
-
-class Server:
-    """A server that is killed and started again, with the same data on the same port."""
-
-    def __init__(self, program: processes.Program, refusal: Callable[[], str | None], log: Path) -> None:
-        self._program = program
-        self._refusal = refusal
-        self._log = log
-        self._output: IO[bytes] = log.open("ab")
-        self.start()
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._process = processes.spawn(self._program, output=self._output)
-        processes.wait_until(self._refusal, self._process, self._program.name, seconds=READY_SECONDS, log=self._log)
-
-    def kill(self) -> None:
-        """Kill it with all its processes, at once."""
-        kill_tree(self._process)
-
-    def stop(self) -> None:
-        """End it as it likes to be ended."""
-        processes.stop(self._process, self._program)
-        self._output.close()
-
-
-class Worker:
-    """A worker of the specification's command, started again when it has ended, as Kubernetes would."""
-
-    def __init__(self, name: str, concurrency: int, environment: dict[str, str], log: Path) -> None:
-        command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker"]
-        self._program = processes.Program(
-            name=name,
-            argv=(*command, "--hostname", f"{name}@%h"),
-            environment={**environment, "CELERY_WORKER_CONCURRENCY": str(concurrency)},
-            directory=log.parent,
-        )
-        self._log = log
-        self._output: IO[bytes] = log.open("ab")
-        self.start()
-
-    def start(self) -> None:
-        """Start it; it is ready some seconds later."""
-        self._begin = self._log.stat().st_size
-        self.process = processes.spawn(self._program, output=self._output)
-
-    def ready(self) -> bool:
-        """Whether it takes tasks."""
-        with self._log.open("rb") as file:
-            file.seek(self._begin)
-            return b" ready." in file.read()
-
-    def ended(self) -> bool:
-        """Whether it is no more."""
-        return self.process.poll() is not None
-
-    def children(self) -> list[psutil.Process]:
-        """Return its children; each runs one task at a time."""
-        return psutil.Process(self.process.pid).children()
-
-    def stop(self) -> None:
-        """Kill it, and close its log."""
-        kill_tree(self.process)
-        self._output.close()
-
-
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with all that it started, and wait until they are gone; a zombie of another's is."""
-    killed = processes.descendants(process)
-    process.kill()
-    for child in killed:
-        with contextlib.suppress(psutil.Error):
-            child.kill()
-    process.wait()
-    deadline = time.monotonic() + 10
-    while any(runs(child) for child in killed):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def runs(process: psutil.Process) -> bool:
-    """Whether the process is more than a zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 class World:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import flask
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store import counting
+from ibutsu_server.store import counting, pages
 
 RUNS = 20
 RESULTS = """
@@ -72,8 +72,11 @@ READ_IN_ORDER = "SET enable_seqscan = off; SET enable_sort = off; SET enable_bit
 FOUND_AND_SORTED = "SET enable_seqscan = off; SET enable_indexscan = off; SET enable_indexonlyscan = off"
 
 
-def test_a_page_is_found_by_an_index(ann: Any, boss: Any, many: str, app: flask.Flask, session: Session) -> None:
-    sent = Sent(app.extensions["ibutsu_engine"])
+def test_a_page_is_found_by_an_index(
+    ann: Any, boss: Any, many: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "WORSE", math.inf)  # so that no page is found first that can be walked to
+    sent = Sent(boss.client.application.extensions["ibutsu_engine"])
     cursor: Any = session.connection().connection.cursor()
     # What is quickest depends on the rows; so what would be another way is forbidden.
     for settings, cases in ((READ_IN_ORDER, WALKS), (FOUND_AND_SORTED, FINDS)):
@@ -90,6 +93,23 @@ def test_a_page_is_found_by_an_index(ann: Any, boss: Any, many: str, app: flask.
             used = {node["Index Name"] for node in nodes(limit) if "Index Name" in node}
             found = (used, limit["Plans"][0]["Node Type"] == "Sort", "Seq Scan" in str(limit))
             assert found == ({index}, cases is FINDS, False), (texts, plan)
+
+
+def test_a_page_is_the_same_whether_it_is_walked_to_or_found_first(
+    ann: Any, many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent(ann.client.application.extensions["ibutsu_engine"])
+    query = {"filter": ["result=passed", "duration@n"], "pageSize": 30}
+    walked: list[list[str]] = []
+    for worse in (math.inf, 1e-9):
+        monkeypatch.setattr(pages, "WORSE", worse)
+        sent.statements.clear()
+        answers = [ann.get("/result", query_string={**query, "page": page}).get_json() for page in (1, 2, 3)]
+        walked.append([one["id"] for answer in answers for one in answer["results"]])
+        found_first = ["MATERIALIZED" in one for one in sent.statements if one.startswith("SELECT results.")]
+        assert found_first == [worse < 1] * len(answers)
+    assert walked[0] == walked[1]
+    assert len(set(walked[0])) == 90
 
 
 @pytest.fixture

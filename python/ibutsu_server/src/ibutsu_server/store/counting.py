@@ -16,7 +16,7 @@ EXACT = 10_000
 """Rows up to which an estimate counts."""
 
 CHEAP = 20_000
-"""What an estimate's counting may cost, in the planner's units: about a tenth of a second of reading a table."""
+"""What may be done to know more, in the planner's units of cost: about a tenth of a second of reading a table."""
 
 
 def count(session: Session, model: type[Base], where: Sequence[sa.ColumnElement[bool]]) -> int:
@@ -31,7 +31,7 @@ def estimate(session: Session, model: type[Base], where: Sequence[sa.ColumnEleme
     """
     some = sa.select(sa.literal(1)).select_from(model).where(*where).limit(EXACT + 1)
     counting = sa.select(sa.func.count()).select_from(some.subquery())
-    aggregate = session.scalar(_Explain(counting))[0]["Plan"]
+    aggregate = plan(session, counting)
     # Below the counting is the limit, and below that the rows without one; where the conditions cannot hold, nothing.
     (limit,) = aggregate["Plans"]
     guess = int(limit.get("Plans", [limit])[0]["Plan Rows"])
@@ -39,6 +39,12 @@ def estimate(session: Session, model: type[Base], where: Sequence[sa.ColumnEleme
         return guess, False
     counted = session.scalar(counting) or 0
     return (counted, True) if counted <= EXACT else (max(guess, counted), False)
+
+
+def plan(session: Session, query: sa.Select[Any]) -> dict[str, Any]:
+    """Return the outermost node of the query's plan, as `EXPLAIN (FORMAT JSON)` describes it."""
+    outermost: dict[str, Any] = session.scalar(_Explain(query))[0]["Plan"]
+    return outermost
 
 
 class _Explain(sa.Executable, sa.ClauseElement):

@@ -19,8 +19,8 @@ Kind = Literal["runs", "results"]
 
 Row = TypeVar("Row", bound=Base)
 
-CLUSTERED = 10
-"""How many times as many rows as are wanted the planner is to expect to look for."""
+WORSE = 10
+"""How many times what finding all that matches costs reading on may cost, should what matches come last."""
 
 _MODELS: dict[str, type[Run | Result]] = {"runs": Run, "results": Result}
 
@@ -55,55 +55,52 @@ def fetch(
 ) -> tuple[Sequence[Row], int]:
     """Return the rows of the page, and how many there are in all, with `estimate` about how many.
 
-    `order` is a total one. Nothing is counted where the first page is not full: it has all that there are.
+    `order` is a total one. Nothing is counted where a page is not full: it is the last one.
     """
     offset = (page - 1) * page_size
-    chosen = sa.select(model).where(model.__table__.c.id.in_(_ids(model, where, order, page_size, offset)))
-    chosen = chosen.order_by(*order)
-    if page == 1:
-        rows = session.scalars(chosen).all()
-        if len(rows) < page_size:
-            return rows, len(rows)
-        counted, exact = _total(session, model, where, estimate=estimate)
-    else:
-        counted, exact = _total(session, model, where, estimate=estimate)
-        if exact and counted <= offset:
-            return [], counted
-        rows = session.scalars(chosen).all()
+    ids = _ids(session, model, where, order=order, limit=page_size, offset=offset)
+    chosen = sa.select(model).where(model.__table__.c.id.in_(ids))
+    rows = session.scalars(chosen.order_by(*order)).all()
+    if len(rows) < page_size and (rows or page == 1):
+        return rows, offset + len(rows)
+    if not estimate:
+        return rows, counting.count(session, model, where)
+    counted, exact = counting.estimate(session, model, where)
     if not exact:
-        known = offset + len(rows)
-        counted = max(counted, known) if len(rows) == page_size else known if rows else min(counted, offset)
+        counted = max(counted, offset + len(rows)) if rows else min(counted, offset)
     return rows, counted
 
 
 def _ids(
+    session: Session,
     model: type[Base],
     where: Sequence[sa.ColumnElement[bool]],
+    *,
     order: Sequence[sa.ColumnElement[Any]],
     limit: int,
     offset: int,
 ) -> sa.Select[Any]:
     """Return the query for the ids of a page: of the rows that are skipped an index may have all that is looked at.
 
-    The planner believes that what is looked for is spread evenly, so that to walk from the newest on it meets a page of
-    it soon; but what a build or an environment has in common is in few runs, which can be old ones. The inner limit is
-    what it plans for; the outer one is where it stops.
+    The planner believes that what is looked for is spread evenly, so that to read on from the newest it meets a page of
+    it soon; but what a build or an environment has in common is in few runs, which can be old ones. So where it would
+    read past what does not match, and all that matches is cheap to find, that is found first.
     """
     key = model.__table__.c.id.label("key")
-    names = [f"order_{number}" for number in range(len(order))]
-    columns = [one.element.label(name) for name, one in zip(names, order, strict=True)]
-    wide = sa.select(key, *columns).where(*where).order_by(*order).limit(offset + limit * CLUSTERED).subquery("wide")
+    walk = sa.select(key).where(*where).order_by(*order).limit(limit).offset(offset)
+    below = counting.plan(session, walk)["Plans"][0]
+    columns = [one.element.label(f"order_{number}") for number, one in enumerate(order)]
+    matching = sa.select(key, *columns).where(*where)
+    # The cost of what is below a limit is that of reading on to the end.
+    cheap = min(below["Total Cost"] / WORSE, counting.CHEAP)
+    if "Filter" not in below or counting.plan(session, matching)["Total Cost"] > cheap:
+        return walk
+    found = matching.cte("found", nesting=True).prefix_with("MATERIALIZED")
     again = [
-        wide.c[name].desc() if one.modifier is operators.desc_op else wide.c[name].asc()
-        for name, one in zip(names, order, strict=True)
+        found.c[column.name].desc() if one.modifier is operators.desc_op else found.c[column.name].asc()
+        for column, one in zip(columns, order, strict=True)
     ]
-    return sa.select(wide.c.key).order_by(*again).limit(limit).offset(offset)
-
-
-def _total(
-    session: Session, model: type[Base], where: Sequence[sa.ColumnElement[bool]], *, estimate: bool
-) -> tuple[int, bool]:
-    return counting.estimate(session, model, where) if estimate else (counting.count(session, model, where), True)
+    return sa.select(found.c.key).order_by(*again).limit(limit).offset(offset)
 
 
 def query_page(

@@ -1,0 +1,104 @@
+"""Servers and workers that tests kill, and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from ibutsu_server.embedded import processes
+
+READY_SECONDS = 90
+
+
+class Server:
+    """A server that is killed and started again, with the same data on the same port."""
+
+    def __init__(self, program: processes.Program, refusal: Callable[[], str | None], log: Path) -> None:
+        self._program = program
+        self._refusal = refusal
+        self._log = log
+        self._output: IO[bytes] = log.open("ab")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = processes.spawn(self._program, output=self._output)
+        processes.wait_until(self._refusal, self._process, self._program.name, seconds=READY_SECONDS, log=self._log)
+
+    def kill(self) -> None:
+        """Kill it with all its processes, at once."""
+        kill_tree(self._process)
+
+    def stop(self) -> None:
+        """End it as it likes to be ended."""
+        processes.stop(self._process, self._program)
+        self._output.close()
+
+
+class Worker:
+    """A worker of the specification's command, started again when it has ended, as Kubernetes would."""
+
+    def __init__(self, name: str, concurrency: int, environment: dict[str, str], log: Path) -> None:
+        command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker"]
+        self._program = processes.Program(
+            name=name,
+            argv=(*command, "--hostname", f"{name}@%h"),
+            environment={**environment, "CELERY_WORKER_CONCURRENCY": str(concurrency)},
+            directory=log.parent,
+        )
+        self._log = log
+        self._output: IO[bytes] = log.open("ab")
+        self.start()
+
+    def start(self) -> None:
+        """Start it; it is ready some seconds later."""
+        self._begin = self._log.stat().st_size
+        self.process = processes.spawn(self._program, output=self._output)
+
+    def ready(self) -> bool:
+        """Whether it takes tasks."""
+        with self._log.open("rb") as file:
+            file.seek(self._begin)
+            return b" ready." in file.read()
+
+    def ended(self) -> bool:
+        """Whether it is no more."""
+        return self.process.poll() is not None
+
+    def children(self) -> list[psutil.Process]:
+        """Return its children; each runs one task at a time."""
+        return psutil.Process(self.process.pid).children()
+
+    def stop(self) -> None:
+        """Kill it, and close its log."""
+        kill_tree(self.process)
+        self._output.close()
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it started, and wait until they are gone; a zombie of another's is."""
+    killed = processes.descendants(process)
+    process.kill()
+    for child in killed:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(runs(child) for child in killed):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether the process is more than a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
