@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 from celery import schedules
 from celery.beat import Scheduler
 
+from ibutsu_core.heart import HEART
 from ibutsu_core.schedule import Every, latest_due
+
+logger = logging.getLogger(__name__)
+
+TURN = 5.0
+"""Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
 
 
 class StatelessScheduler(Scheduler):
@@ -23,3 +32,21 @@ class StatelessScheduler(Scheduler):
         for entry in self.schedule.values():
             if isinstance(entry.schedule, schedules.schedule):
                 entry.last_run_at = latest_due(Every(entry.schedule.run_every), self.app.now())  # type: ignore[attr-defined]
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due; return the seconds to the next turn."""
+        HEART.beat()
+        delay: float = super().tick(*args, **kwargs)
+        HEART.beat()
+        HEART.works = True
+        return min(delay, TURN)
+
+    def _ensure_connected(self) -> Any:
+        """Connect, however long the broker is away; each second of that is a turn of the main loop."""
+
+        def say(error: Exception, seconds: float) -> None:
+            HEART.works = False
+            logger.error("The broker does not answer: %s. It is tried again in %.0f s.", error, seconds)
+
+        retries = self.app.conf.broker_connection_max_retries
+        return self.connection.ensure_connection(say, retries, callback=HEART.beat)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from celery.worker.consumer import Consumer
+
+from ibutsu_core.heart import HEART
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,33 @@ class SteadyConsumer(Consumer):
             super().update_strategies()
         finally:
             self.connection_errors = errors
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long the broker is away; each second of that is a turn of the main loop."""
+        ensure = conn.ensure_connection
+
+        def ensure_and_beat(errback: Any, max_retries: Any, callback: Callable[[], None]) -> Any:
+            def turn() -> None:
+                HEART.beat()
+                callback()
+
+            return ensure(errback, max_retries, callback=turn)
+
+        conn.ensure_connection = ensure_and_beat
+        try:
+            return super().ensure_connected(conn)
+        finally:
+            del conn.ensure_connection
+
+    def on_ready(self) -> None:
+        """Take tasks, the first time or again."""
+        super().on_ready()
+        HEART.works = True
+
+    def on_close(self) -> None:
+        """Take no tasks, until there is another connection or for good."""
+        HEART.works = False
+        super().on_close()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Tidy up; the connection itself is made anew by the caller."""
