@@ -21,11 +21,14 @@ def body(answer: Answer) -> dict[str, object]:
     return found
 
 
+ANSWERS = Check("Redis", lambda: None)
+
+
 def test_a_loop_that_turns_is_alive_and_one_that_hangs_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     heart = Heart()
-    assert health.alive(heart).status == 200
+    assert health.alive(heart, ANSWERS).status == 200
     monkeypatch.setattr(health, "HANG", -1.0)
-    answer = health.alive(heart)
+    answer = health.alive(heart, ANSWERS)
     assert answer.status == 503
     message = str(body(answer)["message"])
     # The test runs in the main thread, which is where a main loop is.
@@ -33,11 +36,35 @@ def test_a_loop_that_turns_is_alive_and_one_that_hangs_is_not(monkeypatch: pytes
     assert "heart.py" in message
 
 
+def test_a_loop_that_waits_for_a_broker_that_is_away_is_alive_and_has_its_time_again_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heart = Heart()
+    monkeypatch.setattr(health, "QUIET", -1.0)
+    monkeypatch.setattr(health, "HANG", -1.0)
+    away = Check("Redis", lambda: "Redis is away.")
+    assert away.problem() == "Redis is away."
+    before = heart.silence
+    answer = health.alive(heart, away)
+    assert (answer.status, body(answer)["message"]) == (200, "The main loop waits for the broker. Redis is away.")
+    assert heart.silence < before
+    assert health.alive(heart, ANSWERS).status == 503
+
+
+def test_liveness_never_waits_for_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(health, "QUIET", -1.0)
+    silent = Check("Redis", lambda: "away" if go.wait(30) else None)
+    assert health.alive(Heart(), silent).status == 200
+    assert not go.is_set()
+    go.set()
+
+
 def test_a_process_that_ends_is_alive_and_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     heart = Heart()
     heart.ends = True
     monkeypatch.setattr(health, "HANG", -1.0)
-    assert health.alive(heart).status == 200
+    assert health.alive(heart, ANSWERS).status == 200
     assert body(health.ready({}, heart)) == {
         "ready": False,
         "message": "It ends, and begins nothing new.",

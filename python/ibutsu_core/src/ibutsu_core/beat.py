@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import schedules
@@ -10,8 +9,6 @@ from celery.beat import Scheduler
 
 from ibutsu_core.heart import HEART
 from ibutsu_core.schedule import Every, latest_due
-
-logger = logging.getLogger(__name__)
 
 TURN = 5.0
 """Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
@@ -40,13 +37,3 @@ class StatelessScheduler(Scheduler):
         HEART.beat()
         HEART.works = True
         return min(delay, TURN)
-
-    def _ensure_connected(self) -> Any:
-        """Connect, however long the broker is away; each second of that is a turn of the main loop."""
-
-        def say(error: Exception, seconds: float) -> None:
-            HEART.works = False
-            logger.error("The broker does not answer: %s. It is tried again in %.0f s.", error, seconds)
-
-        retries = self.app.conf.broker_connection_max_retries
-        return self.connection.ensure_connection(say, retries, callback=HEART.beat)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
 from celery.worker.consumer import Consumer
 
@@ -32,23 +30,6 @@ class SteadyConsumer(Consumer):
             super().update_strategies()
         finally:
             self.connection_errors = errors
-
-    def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long the broker is away; each second of that is a turn of the main loop."""
-        ensure = conn.ensure_connection
-
-        def ensure_and_beat(errback: Any, max_retries: Any, callback: Callable[[], None]) -> Any:
-            def turn() -> None:
-                HEART.beat()
-                callback()
-
-            return ensure(errback, max_retries, callback=turn)
-
-        conn.ensure_connection = ensure_and_beat
-        try:
-            return super().ensure_connected(conn)
-        finally:
-            del conn.ensure_connection
 
     def on_ready(self) -> None:
         """Take tasks, the first time or again."""

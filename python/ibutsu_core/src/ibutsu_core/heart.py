@@ -6,13 +6,6 @@ import sys
 import threading
 import time
 
-HANG = 300.0
-"""Seconds without a turn after which a loop counts as hung.
-
-A turn waits for Redis at times, and Redis may be away: each of its commands is bounded by the timeouts of
-`celery_utils.TRANSPORT_OPTIONS`, and docs/health.md has how long a turn was measured to take at most.
-"""
-
 
 class Heart:
     """When the main loop turned last, and what it is about.

@@ -13,6 +13,8 @@ API_PORT = 8080
 FLOWER_PORT = 5555
 HEALTH_PATH = "/api/health"
 FLOWER_HEALTH_PATH = "/healthcheck"
+READY_PATH = "/readyz"
+"""Of a worker and a scheduler, at their IBUTSU_HEALTH_ADDRESS."""
 
 COMMANDS: Mapping[Application, tuple[str, ...]] = {
     Application.BACKEND: (

@@ -13,9 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from ibutsu_core.heart import HANG, Heart
+from ibutsu_core.heart import Heart
 from ibutsu_core.settings import Settings
 from ibutsu_server.ops import reach
+
+HANG = 120.0
+"""Seconds without a turn of the main loop, while the broker answers, after which the loop counts as hung."""
+
+QUIET = 10.0
+"""Seconds without a turn from which on the broker is asked: a turn lasts for as long as that is away."""
 
 KEPT = 5.0
 """Seconds that the answer of a server counts."""
@@ -37,7 +43,6 @@ class Answer:
 class _Question:
     begun: float
     answered: threading.Event
-    problem: list[str | None]
 
 
 class Check:
@@ -48,24 +53,33 @@ class Check:
         self._ask = ask
         self._lock = threading.Lock()
         self._question: _Question | None = None
+        self._latest: str | None = None
 
     def problem(self) -> str | None:
         """Return what is wrong, within `PATIENCE`; None when nothing is."""
+        question = self._current()
+        if not question.answered.wait(max(0.0, question.begun + PATIENCE - time.monotonic())):
+            return f"{self._name} has not answered for {time.monotonic() - question.begun:.0f} s."
+        return self._latest
+
+    def latest_problem(self) -> str | None:
+        """Return what the latest answer said, at once; None as long as there is none. The next one is asked for."""
+        self._current()
+        return self._latest
+
+    def _current(self) -> _Question:
         with self._lock:
             question, now = self._question, time.monotonic()
             if question is None or (question.answered.is_set() and now - question.begun > KEPT):
-                question = self._question = _Question(now, threading.Event(), [])
+                question = self._question = _Question(now, threading.Event())
                 threading.Thread(target=self._answer, args=(question,), name="health-check", daemon=True).start()
-        if not question.answered.wait(max(0.0, question.begun + PATIENCE - now)):
-            return f"{self._name} has not answered for {time.monotonic() - question.begun:.0f} s."
-        return question.problem[0]
+            return question
 
     def _answer(self, question: _Question) -> None:
         try:
-            problem = self._ask()
+            self._latest = self._ask()
         except Exception as error:  # noqa: BLE001 - the probe is to tell, and not to wait
-            problem = f"{self._name} could not be asked ({type(error).__name__})."
-        question.problem.append(problem)
+            self._latest = f"{self._name} could not be asked ({type(error).__name__})."
         question.answered.set()
 
 
@@ -82,14 +96,18 @@ def checks_of(settings: Settings) -> dict[str, Check]:
     return found
 
 
-def alive(heart: Heart) -> Answer:
-    """Tell whether the main loop turns; one that waits for the broker does."""
+def alive(heart: Heart, broker: Check) -> Answer:
+    """Tell whether the main loop turns, or waits for a broker that is away."""
     if heart.ends:
         return _answer(True, "alive", "It finishes its tasks and ends.")
     silence = heart.silence
-    if silence <= HANG:
-        return _answer(True, "alive", f"The main loop turned {silence:.1f} s ago.")
-    return _answer(False, "alive", f"The main loop has not turned for {silence:.0f} s: it is in {heart.place()}.")
+    if silence > QUIET and (problem := broker.latest_problem()):
+        # From the broker's return on, the loop has as long for its turn as ever.
+        heart.beat()
+        return _answer(True, "alive", f"The main loop waits for the broker. {problem}")
+    if silence > HANG:
+        return _answer(False, "alive", f"The main loop has not turned for {silence:.0f} s: it is in {heart.place()}.")
+    return _answer(True, "alive", f"The main loop turned {silence:.1f} s ago.")
 
 
 def ready(checks: Mapping[str, Check], heart: Heart | None = None, *, optional: frozenset[str] = frozenset()) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
@@ -15,6 +16,8 @@ from ibutsu_server.ops.server import HealthServer, Routes
 if TYPE_CHECKING:
     import flask
     from celery import Celery
+
+logger = logging.getLogger(__name__)
 
 BEAT_EVERY = 1.0
 """Seconds between two beats of a worker's main loop."""
@@ -83,7 +86,7 @@ def in_api(app: flask.Flask, settings: Settings) -> None:
 
 def _routes(settings: Settings) -> Routes:
     checks = health.checks_of(settings)
-    return {"/healthz": lambda: health.alive(HEART), "/readyz": lambda: health.ready(checks, HEART)}
+    return {"/healthz": lambda: health.alive(HEART, checks["broker"]), "/readyz": lambda: health.ready(checks, HEART)}
 
 
 def serve(settings: Settings, routes: Routes) -> None:
@@ -92,6 +95,8 @@ def serve(settings: Settings, routes: Routes) -> None:
         return
     host, port = settings.health_address
     try:
-        HealthServer(settings.health_address, routes).start()
+        server = HealthServer(settings.health_address, routes)
     except OSError as error:
         raise SystemExit(f"IBUTSU_HEALTH_ADDRESS={host}:{port} cannot be listened at: {error.strerror}.") from error
+    server.start()
+    logger.info("Health is answered at port %d: %s.", server.server_port, ", ".join(routes))

@@ -27,6 +27,7 @@ class HealthServer(http.server.ThreadingHTTPServer):
 
     # The threads are daemons, and what ends the process does not wait for them.
     block_on_close = False
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], routes: Routes) -> None:
         """Listen. Raises OSError."""
@@ -54,7 +55,7 @@ class HealthServer(http.server.ThreadingHTTPServer):
         """Answer on a thread; end the oldest where there are too many."""
         with self._lock:
             self._open.append(request)
-            oldest = self._open[0] if len(self._open) > MOST else None
+            oldest = self._open.pop(0) if len(self._open) > MOST else None
         if oldest is not None:
             with contextlib.suppress(OSError):
                 oldest.shutdown(socket.SHUT_RDWR)
