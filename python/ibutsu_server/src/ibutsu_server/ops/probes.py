@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from celery import bootsteps, signals
 
+from ibutsu_core.celery_utils import QUEUE
 from ibutsu_core.heart import HEART
 from ibutsu_core.settings import Settings
-from ibutsu_server.ops import health
+from ibutsu_server.ops import health, multiprocess
 from ibutsu_server.ops.health import Answer
 from ibutsu_server.ops.server import HealthServer, Routes
 
@@ -26,6 +28,15 @@ BEAT_EVERY = 1.0
 def in_worker(celery: Celery, settings: Settings) -> None:
     """Serve the worker's health from its main process, once it has forked its children."""
     routes = _routes(settings)
+
+    def count(**_: Any) -> None:
+        multiprocess.prepare()
+        from ibutsu_server.ops import counting, metrics
+
+        counting.begin(celery)
+        routes["/metrics"] = lambda: metrics.text(settings.application)
+
+    signals.worker_init.connect(count, weak=False)
 
     class Health(bootsteps.StartStopStep):
         """The health server, and the beats of the main loop."""
@@ -57,6 +68,12 @@ def in_scheduler(settings: Settings) -> None:
     routes = _routes(settings)
 
     def start(**_: Any) -> None:
+        from ibutsu_server.ops import metrics, reading
+
+        if settings.database is None:
+            raise ValueError("The scheduler has no database.")
+        collectors = (reading.Broker(settings.celery.broker_url, QUEUE), reading.Database(settings.database))
+        routes["/metrics"] = lambda: metrics.text(settings.application, *collectors)
         serve(settings, routes)
 
     signals.beat_init.connect(start, weak=False)
@@ -66,12 +83,16 @@ def in_api(app: flask.Flask, settings: Settings) -> None:
     """Answer the same paths beside the API, which counts as ready without the broker: it keeps what it cannot send."""
     import flask
 
+    from ibutsu_server.ops import metrics, requests
+
     checks = health.checks_of(settings)
     optional = frozenset(checks) - {"database"}
     routes = {
         "/healthz": lambda: Answer(200, b'{"alive": true, "message": "The server answers."}\n'),
         "/readyz": lambda: health.ready(checks, optional=optional),
+        "/metrics": lambda: metrics.text(settings.application),
     }
+    requests.count(app)
 
     for path, answer in routes.items():
 
@@ -84,7 +105,7 @@ def in_api(app: flask.Flask, settings: Settings) -> None:
         app.add_url_rule(path, endpoint=path.strip("/"), view_func=view)
 
 
-def _routes(settings: Settings) -> Routes:
+def _routes(settings: Settings) -> dict[str, Callable[[], Answer]]:
     checks = health.checks_of(settings)
     return {"/healthz": lambda: health.alive(HEART, checks["broker"]), "/readyz": lambda: health.ready(checks, HEART)}
 

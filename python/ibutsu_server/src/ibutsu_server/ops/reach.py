@@ -10,6 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 import psycopg2
+import psycopg2.extensions
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -57,7 +58,15 @@ def database_problem(settings: DatabaseSettings) -> str | None:
 
 def read_revision(settings: DatabaseSettings) -> str | None:
     """Return the schema's revision. Raises psycopg2.Error, also where there is no schema."""
-    connection = psycopg2.connect(
+    with contextlib.closing(open_database(settings)) as connection, connection.cursor() as cursor:
+        cursor.execute(schema.CURRENT)
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def open_database(settings: DatabaseSettings) -> psycopg2.extensions.connection:
+    """Return a connection whose statements end soon. Raises psycopg2.Error."""
+    return psycopg2.connect(
         host=settings.host,
         port=settings.port,
         user=settings.user,
@@ -67,10 +76,6 @@ def read_revision(settings: DatabaseSettings) -> str | None:
         application_name="ibutsu-health",
         options=f"-c statement_timeout={TIMEOUT}s",
     )
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        cursor.execute(schema.CURRENT)
-        row = cursor.fetchone()
-    return row[0] if row else None
 
 
 def broker_problem(url: str, name: str = "CELERY_BROKER_URL") -> str | None:
