@@ -87,8 +87,9 @@ def test_pruning_deletes_what_is_old_and_says_what(session: Session, call: Calla
 def test_a_run_takes_its_results_and_artifacts_along(session: Session, call: Callable[..., Any]) -> None:
     add_run(session, 14)
     kept = add_run(session, 11)
-    assert call("db.prune_old_runs", 12) | {"cutoff": ""} == {
-        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "bytes": 21,
+    assert call("db.prune_old_runs", 12) | {"cutoff": "", "seconds": 0} == {
+        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "uploads": 0, "bytes": 21, "in_use": 0, "complete": True,
+        "seconds": 0,
     }  # fmt: skip
     assert counts(session) == (1, 2, 3, 3)
     assert session.get(Run, kept) is not None

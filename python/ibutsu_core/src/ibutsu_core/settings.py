@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ibutsu_core.limits import Limits, variable_of
+from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 
 VISIBILITY_TIMEOUT = 12 * 60 * 60
 """Seconds after which Redis hands an unacknowledged message to another worker; above the longest task."""
@@ -249,6 +250,16 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     *(
         Variable(
+            name=f"IBUTSU_RETENTION_{kind.name}_MONTHS",
+            applications=_DATABASE,
+            meaning=f"months that {kind} are kept, but in projects with a policy of their own; at least {FLOORS[kind]}",
+            parse=_whole(FLOORS[kind], MAX_MONTHS),
+            default=str(DEFAULTS[kind]),
+        )
+        for kind in Kind
+    ),
+    *(
+        Variable(
             name=variable_of(field.name),
             applications=frozenset((Application.WORKER,)),
             meaning=f"at most: {field.metadata['meaning']}",
@@ -287,7 +298,7 @@ class DatabaseSettings:
 class Settings:
     """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
 
-    `import_attempts` and `limits` are the worker's.
+    `import_attempts` and `limits` are the worker's. `retention` is the policy of projects that have none of their own.
     """
 
     application: Application
@@ -297,6 +308,7 @@ class Settings:
     public_url: str | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
+    retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -319,7 +331,10 @@ def load(
     values, problems = _read(variables(application), environ, read_file)
     if problems:
         raise SettingsError(application, tuple(problems))
-    return _typed(application, values)
+    try:
+        return _typed(application, values)
+    except RetentionError as error:
+        raise SettingsError(application, (f"IBUTSU_RETENTION_…_MONTHS: {error}",)) from error
 
 
 def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str] | None = None) -> DatabaseSettings:
@@ -329,6 +344,18 @@ def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str]
     if problems:
         raise SettingsError(None, tuple(problems))
     return _database(values)
+
+
+def load_retention(environ: Mapping[str, str]) -> RetentionPolicy:
+    """Read only the retention policy, for commands; see `load`."""
+    chosen = tuple(variable for variable in VARIABLES if variable.name.startswith("IBUTSU_RETENTION_"))
+    values, problems = _read(chosen, environ, None)
+    try:
+        if not problems:
+            return _retention(values)
+    except RetentionError as error:
+        problems.append(f"IBUTSU_RETENTION_…_MONTHS: {error}")
+    raise SettingsError(None, tuple(problems))
 
 
 def _read(
@@ -403,8 +430,13 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
+        retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         **_of_imports(values) if application is Application.WORKER else {},
     )
+
+
+def _retention(values: Mapping[str, Any]) -> RetentionPolicy:
+    return RetentionPolicy.of({kind.value: values[f"IBUTSU_RETENTION_{kind.name}_MONTHS"] for kind in Kind})
 
 
 def _of_imports(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class User(Base):
 
 
 class Project(Base):
-    """What runs belong to."""
+    """What runs belong to. `retention` is its own policy, months by kind and whole, or None for the default one."""
 
     __tablename__ = "projects"
 
@@ -68,6 +68,7 @@ class Project(Base):
     title: Mapped[str | None]
     owner_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"))
     group_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("groups.id", ondelete="SET NULL"))
+    retention: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     created: Mapped[dt.datetime] = mapped_column(server_default=sa.func.now())
 
 
@@ -113,13 +114,17 @@ class SigningKey(Base):
 
 
 class Run(Base):
-    """One run of tests. `duration` is in seconds; `summary` is computed from its results."""
+    """One run of tests. `duration` is in seconds; `summary` is computed from its results.
+
+    One that is `pinned` is never pruned, nor its results and artifacts.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
         sa.Index("ix_runs_project_id_start_time", "project_id", "start_time", "id"),
         sa.Index("ix_runs_start_time", "start_time"),
         sa.Index("ix_runs_created", "created"),
+        sa.Index("ix_runs_pinned", "id", postgresql_where=sa.text("pinned")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -132,6 +137,7 @@ class Run(Base):
     project_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("projects.id"))
     summary: Mapped[dict[str, Any] | None]
     data: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=sa.text("'{}'::jsonb"))
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
 
 class Result(Base):
@@ -168,7 +174,7 @@ class Artifact(Base):
 
     __tablename__ = "artifacts"
     __table_args__ = (
-        sa.Index("ix_artifacts_upload_date", "upload_date"),
+        sa.Index("ix_artifacts_upload_date_id", "upload_date", "id"),
         sa.CheckConstraint("(run_id IS NULL) <> (result_id IS NULL)", name="one_owner"),
     )
 
