@@ -27,7 +27,6 @@ from ibutsu_core.retention import Kind, RetentionPolicy
 from ibutsu_server.store import local, policies, projects, retention
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.database import create_engine
-from ibutsu_server.store.models import Project
 
 PRUNER = "benchmark-pruner"
 
@@ -62,6 +61,10 @@ class Imports(threading.Thread):
         super().__init__()
         self._servers, self._celery = servers, celery
         self._path = common.report(servers.directory / "load.xml", tests)
+        text = self._path.read_text()
+        self._path.write_text(
+            text.replace("2026-03-01T10:00:00", dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        )
         self._end = threading.Event()
         self.done: list[float] = []
 
@@ -129,7 +132,9 @@ def in_batches(connection: sa.Connection, _between: dt.datetime, now: dt.datetim
 def raw(connection: sa.Connection, between: dt.datetime, _now: dt.datetime) -> int:
     """Delete all at once."""
     with connection.begin():
-        return connection.execute(sa.text("DELETE FROM results WHERE start_time < :between"), {"between": between}).rowcount
+        return connection.execute(
+            sa.text("DELETE FROM results WHERE start_time < :between"), {"between": between}
+        ).rowcount
 
 
 def measure(
@@ -157,11 +162,14 @@ def measure(
     engine.dispose()
     assert count == old, (count, old)
     rate = count / (end - begin)
-    print(f"  {how.__name__:<12}{end - begin:8.2f} s {rate:12,.0f} results/s   longest lock {longest[0] * 1000:,.0f} ms")
+    print(
+        f"  {how.__name__:<12}{end - begin:8.2f} s {rate:12,.0f} results/s   longest lock {longest[0] * 1000:,.0f} ms"
+    )
     if beside:
         alone = [imports.rate(0, begin), imports.rate(end, float("inf"))]
-        during, before = imports.rate(begin, end), sum(alone) / 2
-        print(f"    imports/s: {alone[0]:.2f} before, {during:.2f} beside, {alone[1]:.2f} after: {during / before:.2f} of it")
+        during = imports.rate(begin, end)
+        print(f"    imports/s: {alone[0]:.2f} before, {during:.2f} beside, {alone[1]:.2f} after", end="")
+        print(f": {during / (sum(alone) / 2):.2f} of their own speed")
     return rate
 
 

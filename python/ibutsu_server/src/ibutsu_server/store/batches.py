@@ -56,11 +56,12 @@ class Batches:
         self._end = None if budget is None else clock() + budget
         self._paces: dict[str, Pace] = {}
 
-    def run(self, name: str, batch: Callable[[int], Done], *, rows: Callable[[Done], int]) -> Done:
+    def run(self, name: str, batch: Callable[[Pace], Done], *, rows: Callable[[Done], int]) -> Done:
         """Run a batch in a transaction of its own and return what it returns.
 
-        `batch` gets the rows that it may take, and runs again, with fewer, when it meets a lock, a deadlock or the
-        time limit; `rows` says how many it took. Batches of one `name` are alike, and share their pace.
+        `batch` gets its pace: how many rows it may take, and how often it failed. It runs again, with fewer, when it
+        meets a lock, a deadlock or the time limit; `rows` says how many it took. Batches of one `name` are alike, and
+        share their pace.
         """
         while True:
             pace = self._paces.get(name, Pace())
@@ -69,7 +70,7 @@ class Batches:
                 with self.connection.begin():
                     limits = {"limit": str(max(1, int(pace.limit * 1000))), "lock": str(LOCK_TIMEOUT)}
                     self.connection.execute(_LIMITS, limits)
-                    done = batch(pace.size)
+                    done = batch(pace)
             except exc.DBAPIError as error:
                 self._step_back(name, pace, error)
                 continue

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from ibutsu_core.pacing import Pace
 from ibutsu_core.retention import Kind
 from ibutsu_server.store import retention_sql as sql
 from ibutsu_server.store.artifacts import CHUNK_SIZE
@@ -106,7 +108,7 @@ class _Work:
         if cutoffs.latest is None:
             return
         own = cutoffs.as_parameters()
-        for row in self._walk("artifacts", sql.ARTIFACTS, {**own, "latest": cutoffs.latest}, self.pruned.artifacts):
+        for row in self._walk("artifacts", lambda _: sql.ARTIFACTS, {**own, "latest": cutoffs.latest}):
             self.pruned.in_use += row.in_use
 
     def uploads(self, cutoffs: Cutoffs) -> None:
@@ -119,11 +121,11 @@ class _Work:
         """Delete old results of the project, with their artifacts."""
         whose = {"project": project, "cutoff": cutoff}
         for dated in (True, False):
-            statement = sql.results(project=project is not None, dated=dated)
-            for row in self._walk("results", statement, whose, self.pruned.results):
+            statement = functools.partial(sql.results, project=project is not None, dated=dated)
+            for row in self._walk("results", lambda pace: statement(locked=pace.failures > 0), whose):  # noqa: B023
                 self.pruned.in_use += row.in_use
                 self._finish(
-                    row.laden, self._empty_results, lambda ids: self._delete_results(sql.OLD_RESULTS, ids, whose)
+                    row.laden, self._empty_results, lambda ids: self._delete_results(sql.old_results, ids, whose)
                 )
 
     def runs(self, project: uuid.UUID | None, cutoff: dt.datetime) -> None:
@@ -137,25 +139,24 @@ class _Work:
                 key = {"after": page[-1].last, "after_id": page[-1].id}
 
     def _walk(
-        self, name: str, statement: sa.TextClause, parameters: Mapping[str, Any], tally: Tally
+        self, table: str, statement: Callable[[Pace], sa.TextClause], parameters: Mapping[str, Any]
     ) -> Iterator[sa.Row[Any]]:
-        """Run the statement for page after page, and yield what each told."""
+        """Run the statement for page after page of the table, and yield what each told."""
+        tally = self.pruned.tallies[table]
         key, seen = _FIRST, True
         while seen:
-            row = self._batch(name, statement, {**parameters, **key}, tally)
+            asked = {"bytes": BATCH_BYTES, **parameters, **key}
+
+            def batch(pace: Pace) -> sa.Row[Any]:
+                return self._connection.execute(statement(pace), {**asked, "size": pace.size}).one()  # noqa: B023
+
+            row = self._batches.run(table, batch, rows=lambda row: row.seen)
+            self._note(tally, row)
+            for large in row.large or ():
+                for cut in self._cut(sql.CUT_ARTIFACT, large["id"], large["size"]):
+                    self._note(tally, cut)
             yield row
             key, seen = {"after": row.last, "after_id": row.last_id}, row.seen
-
-    def _batch(self, name: str, statement: sa.TextClause, parameters: Mapping[str, Any], tally: Tally) -> sa.Row[Any]:
-        def batch(size: int) -> sa.Row[Any]:
-            return self._connection.execute(statement, {"bytes": BATCH_BYTES, **parameters, "size": size}).one()
-
-        row = self._batches.run(name, batch, rows=lambda row: row.seen)
-        self._note(tally, row)
-        for large in row.large or ():
-            for cut in self._cut(sql.CUT_ARTIFACT, large["id"], large["size"]):
-                self._note(tally, cut)
-        return row
 
     def _finish(
         self,
@@ -197,7 +198,7 @@ class _Work:
 
     def _delete_owned(self, ids: list[uuid.UUID], runs: list[uuid.UUID]) -> None:
         def delete(ids: list[uuid.UUID]) -> tuple[int, sa.Row[Any]]:
-            return self._delete_results(sql.OWNED_RESULTS, ids, {"runs": runs})
+            return self._delete_results(sql.owned_results, ids, {"runs": runs})
 
         laden: list[uuid.UUID] = []
         while ids:
@@ -207,19 +208,20 @@ class _Work:
         self._finish(laden, self._empty_results, delete)
 
     def _delete_results(
-        self, statement: sa.TextClause, ids: list[uuid.UUID], parameters: Mapping[str, Any]
+        self, statement: Callable[..., sa.TextClause], ids: list[uuid.UUID], parameters: Mapping[str, Any]
     ) -> tuple[int, sa.Row[Any]]:
-        def batch(size: int) -> tuple[int, sa.Row[Any]]:
-            some = ids[:size]
-            return len(some), self._connection.execute(statement, {**parameters, "ids": some}).one()
+        def batch(pace: Pace) -> tuple[int, sa.Row[Any]]:
+            some = ids[: pace.size]
+            found = self._connection.execute(statement(locked=pace.failures > 0), {**parameters, "ids": some})
+            return len(some), found.one()
 
         taken, row = self._batches.run("results", batch, rows=lambda done: done[0])
         self._note(self.pruned.results, row)
         return taken, row
 
     def _delete_runs(self, ids: list[uuid.UUID], cutoff: dt.datetime) -> tuple[int, sa.Row[Any]]:
-        def batch(size: int) -> tuple[int, sa.Row[Any]]:
-            some = ids[:size]
+        def batch(pace: Pace) -> tuple[int, sa.Row[Any]]:
+            some = ids[: pace.size]
             held = self._connection.scalars(sql.HOLD_RUNS, {"ids": some, "cutoff": cutoff}).all()
             return len(some), self._connection.execute(sql.RUNS, {"ids": list(held), "asked": len(some)}).one()
 
@@ -228,9 +230,8 @@ class _Work:
         return taken, row
 
     def _delete_artifacts(self, statement: sa.TextClause, owners: list[uuid.UUID]) -> None:
-        for row in self._walk(
-            "artifacts", statement, {"owners": owners, **Cutoffs(None, {}).as_parameters()}, self.pruned.artifacts
-        ):
+        whose = {"owners": owners, **Cutoffs(None, {}).as_parameters()}
+        for row in self._walk("artifacts", lambda _: statement, whose):
             # What is locked stays, and would be found for ever.
             if not row.gone and not row.large:
                 break
@@ -240,8 +241,8 @@ class _Work:
         end = -(-size // CHUNK_SIZE)
         while True:
 
-            def batch(size: int) -> tuple[int, list[sa.Row[Any]]]:
-                start = max(0, end - min(size, BATCH_BYTES // CHUNK_SIZE))  # noqa: B023
+            def batch(pace: Pace) -> tuple[int, list[sa.Row[Any]]]:
+                start = max(0, end - min(pace.size, BATCH_BYTES // CHUNK_SIZE))  # noqa: B023
                 return start, list(self._connection.execute(statement, {"id": key, "position": start}))
 
             start, rows = self._batches.run("chunks", batch, rows=lambda done: end - done[0])  # noqa: B023

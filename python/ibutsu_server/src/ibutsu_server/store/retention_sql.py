@@ -1,7 +1,7 @@
 """The statements of retention, each of a bounded number of rows.
 
 One that walks an index takes the rows after the last key that was seen, whether they go or stay, so that no row is
-looked at twice, dead or alive. What others have locked is left: nobody waits, and it is old next time too.
+looked at twice, dead or alive. What others have locked is left in the end: it is old next time too.
 """
 
 from __future__ import annotations
@@ -10,69 +10,83 @@ import functools
 
 import sqlalchemy as sa
 
-# What becomes of a row must not hang on what it was when its page was read: both conditions are checked again on the
-# row that is locked.
 _AGE = "coalesce({table}.start_time, {table}.created)"
-_OF_PINNED = "EXISTS (SELECT FROM runs WHERE runs.id = {table}.run_id AND runs.pinned)"
+_OF_PINNED = "EXISTS (SELECT FROM runs WHERE runs.id = source.run_id AND runs.pinned)"
+_OLD = _AGE + " < :cutoff"
+_OF_OLD_RUNS = "{table}.run_id = ANY(:runs)"
 
 
-def _walk(table: str, *, project: bool, dated: bool) -> str:
-    """Return the query of a page of one project's rows: of those with a start time, or of those without one."""
-    whose = "project_id = :project" if project else "project_id IS NULL"
-    after = "start_time < :cutoff AND (start_time, id) > (:after, CAST(:after_id AS uuid))"
+def _walk(table: str, columns: str, *, project: bool, dated: bool) -> str:
+    """Return the query of a page of one project's rows: of those with a start time, or of those without one.
+
+    Rows of one run may all have one time, so the key has the id too. The conditions are of whole keys, which begin with
+    the project: else PostgreSQL begins with the project's first entry, dead or alive, each time, or takes the index of
+    times alone and sorts.
+    """
     if not dated:
-        after = "start_time IS NULL AND id > CAST(:after_id AS uuid)"
-    columns = {"results": "id, run_id, start_time, created", "runs": "id, start_time, created, pinned"}[table]
-    return f"SELECT {columns} FROM {table} WHERE {whose} AND {after} ORDER BY project_id, start_time, id LIMIT :size"  # noqa: S608
+        whose = "project_id = :project" if project else "project_id IS NULL"
+        within = f"{whose} AND start_time IS NULL AND id > CAST(:after_id AS uuid)"
+    elif project:
+        within = """(project_id, start_time, id) > (:project, :after, CAST(:after_id AS uuid))
+                    AND (project_id, start_time) < (:project, :cutoff)"""
+    else:
+        within = "project_id IS NULL AND (start_time, id) > (:after, CAST(:after_id AS uuid)) AND start_time < :cutoff"
+    return f"SELECT {columns} FROM {table} WHERE {within} ORDER BY project_id, start_time, id LIMIT :size"  # noqa: S608
 
 
-_TOLD = """
-    (SELECT count(*) FROM page) AS seen,
-    (SELECT start_time FROM page ORDER BY start_time DESC, id DESC LIMIT 1) AS last,
-    (SELECT id FROM page ORDER BY start_time DESC, id DESC LIMIT 1) AS last_id,
-    (SELECT count(*) FROM page WHERE goes) - (SELECT count(*) FROM held WHERE laden) - count(*) AS in_use,
-    (SELECT array_agg(id) FROM held WHERE laden) AS laden,
-    count(*) AS gone, 0 AS bytes, NULL AS large, min(age) AS oldest, max(age) AS newest FROM gone
-"""
+_COLUMNS = "ctid AS place, id, run_id, start_time, created"
+_THESE = f"SELECT {_COLUMNS} FROM results WHERE id = ANY(:ids)"  # noqa: S608
 
 
-def _results(source: str, goes: str) -> sa.TextClause:
+def _results(source: str, goes: str, *, locked: bool) -> sa.TextClause:
+    """Return the deletion of a page of results; those with artifacts are only told of.
+
+    It waits for rows that others have locked, and is given up after a while, or leaves them where `locked` says so,
+    which takes twice as long. A row that was changed since it was read must still meet `goes`.
+    """
+    held = "SELECT * FROM page WHERE goes"
+    if locked:
+        held = """SELECT page.* FROM page JOIN results ON results.ctid = page.place WHERE page.goes
+                  FOR UPDATE OF results SKIP LOCKED"""
     return sa.text(f"""
         WITH source AS MATERIALIZED ({source}),
-        page AS MATERIALIZED (SELECT id, start_time, {goes.format(table="source")} AS goes FROM source),
-        held AS MATERIALIZED (
-            SELECT results.id, results.ctid AS place, {_AGE.format(table="results")} AS age,
-                   EXISTS (SELECT FROM artifacts WHERE artifacts.result_id = results.id) AS laden
-            FROM results JOIN page ON page.id = results.id AND page.goes
-            WHERE {goes.format(table="results")} FOR UPDATE OF results SKIP LOCKED
+        page AS MATERIALIZED (
+            SELECT place, id, start_time, {goes.format(table="source")} AND NOT {_OF_PINNED} AS goes,
+                   id IN (SELECT result_id FROM artifacts WHERE result_id = ANY(ARRAY(SELECT id FROM source))) AS laden
+            FROM source
         ),
+        held AS MATERIALIZED ({held}),
         gone AS (
-            DELETE FROM results USING held WHERE results.ctid = held.place AND NOT held.laden RETURNING held.age
+            DELETE FROM results WHERE ctid = ANY(ARRAY(SELECT place FROM held WHERE NOT laden))
+            AND {goes.format(table="results")} RETURNING {_AGE.format(table="results")} AS age
         )
-        SELECT {_TOLD}
+        SELECT (SELECT count(*) FROM page) AS seen,
+               (SELECT start_time FROM page ORDER BY start_time DESC, id DESC LIMIT 1) AS last,
+               (SELECT id FROM page ORDER BY start_time DESC, id DESC LIMIT 1) AS last_id,
+               (SELECT count(*) FROM page WHERE goes) - (SELECT count(*) FROM held WHERE laden) - count(*) AS in_use,
+               (SELECT array_agg(id) FROM held WHERE laden) AS laden,
+               count(*) AS gone, 0 AS bytes, NULL AS large, min(age) AS oldest, max(age) AS newest
+        FROM gone
     """)  # noqa: S608 - names from this module
 
 
 @functools.cache
-def results(*, project: bool, dated: bool) -> sa.TextClause:
+def results(*, project: bool, dated: bool, locked: bool) -> sa.TextClause:
     """Delete a page of old results that have no artifacts, and tell of those that have some."""
-    goes = f"({_AGE} < :cutoff AND NOT {_OF_PINNED})"
-    return _results(_walk("results", project=project, dated=dated), goes)
+    return _results(_walk("results", _COLUMNS, project=project, dated=dated), _OLD, locked=locked)
 
 
-_THESE = "SELECT id, run_id, start_time, created FROM results WHERE id = ANY(:ids)"
+@functools.cache
+def old_results(*, locked: bool) -> sa.TextClause:
+    """Delete results that were found to be old, now that their artifacts are gone."""
+    return _results(_THESE, _OLD, locked=locked)
 
-OLD_RESULTS = _results(
-    _THESE,
-    f"({_AGE} < :cutoff AND NOT {_OF_PINNED})",
-)
-"""Delete results that were found to be old, now that their artifacts are gone."""
 
-OWNED_RESULTS = _results(
-    _THESE,
-    f"({{table}}.run_id = ANY(:runs) AND NOT {_OF_PINNED})",
-)
-"""Delete results of runs that go."""
+@functools.cache
+def owned_results(*, locked: bool) -> sa.TextClause:
+    """Delete results of runs that go."""
+    return _results(_THESE, _OF_OLD_RUNS, locked=locked)
+
 
 RESULTS_OF = sa.text(
     "DECLARE results_of_runs NO SCROLL CURSOR WITH HOLD FOR SELECT id FROM results WHERE run_id = ANY(:runs)"
@@ -86,7 +100,7 @@ def runs_page(*, project: bool, dated: bool) -> sa.TextClause:
     """Read a page of runs, and which of them go."""
     goes = f"({_AGE.format(table='page')} < :cutoff AND NOT page.pinned)"
     return sa.text(f"""
-        WITH page AS MATERIALIZED ({_walk("runs", project=project, dated=dated)})
+        WITH page AS MATERIALIZED ({_walk("runs", "id, start_time, created, pinned", project=project, dated=dated)})
         SELECT id, start_time AS last, {goes} AS goes FROM page ORDER BY start_time, id
     """)  # noqa: S608
 
