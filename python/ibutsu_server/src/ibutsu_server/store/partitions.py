@@ -106,9 +106,10 @@ def ensure(connection: sa.Connection, now: dt.datetime, months_ahead: int = MONT
             made.append(one.name)
         elif attached is None:
             logger.warning(
-                "The partition %s could not be made, for others held its locks, or too much is in the default "
-                "partition. Uploads go there meanwhile; the next maintenance tries again.", one.name,
+                "The partition %s could not be made yet: imports held artifacts all the while. Uploads of its month "
+                "are kept in the default partition until a later attempt makes it.", one.name,
             )  # fmt: skip
+            break
     return made
 
 
