@@ -16,7 +16,8 @@ from ibutsu_server.store.models import Base
 
 def differences(connection: sa.Connection) -> list[object]:
     """Return what the database has and the models have not, or the other way round."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    options = {"compare_type": True, "compare_server_default": True, "include_name": migrate.is_described}
+    context = MigrationContext.configure(connection, opts=options)
     return list(compare_metadata(context, Base.metadata))
 
 

@@ -193,9 +193,13 @@ class Artifact(Base):
 
 
 class ArtifactChunk(Base):
-    """A piece of an artifact's bytes; the pieces in the order of `position`, from 0, are the file."""
+    """A piece of an artifact's bytes; the pieces in the order of `position`, from 0, are the file.
+
+    The table is partitioned by the time of the ids; see `ibutsu_server.store.partitions`.
+    """
 
     __tablename__ = "artifact_chunks"
+    __table_args__ = {"postgresql_partition_by": "RANGE (artifact_id)"}  # noqa: RUF012 - SQLAlchemy's own form
 
     artifact_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("artifacts.id", ondelete="CASCADE", deferrable=True), primary_key=True
