@@ -126,7 +126,7 @@ def in_batches(connection: sa.Connection, _between: dt.datetime, now: dt.datetim
     batches = Batches(connection)
     pruned = retention.prune(batches, found, (Kind.RESULTS,), now)
     print(f"    {batches.count:,} batches, {batches.stepped_back} stepped back, {pruned.in_use} rows in use")
-    return pruned.results.count
+    return pruned.results.gone
 
 
 def raw(connection: sa.Connection, between: dt.datetime, _now: dt.datetime) -> int:

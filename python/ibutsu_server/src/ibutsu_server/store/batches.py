@@ -32,6 +32,8 @@ _LIMITS = sa.text(
     """
 )
 
+FIRST_PACE = Pace()
+
 Done = TypeVar("Done")
 
 
@@ -40,13 +42,14 @@ class OutOfTimeError(Exception):
 
 
 class Batches:
-    """Runs batches on one connection. `budget` is in seconds, None for no end."""
+    """Runs batches on one connection. `budget` is in seconds, None for no end; `pace` is that of the first batches."""
 
     def __init__(
         self,
         connection: sa.Connection,
         *,
         budget: float | None = None,
+        pace: Pace = FIRST_PACE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connection = connection
@@ -54,6 +57,7 @@ class Batches:
         self.stepped_back = 0
         self._clock = clock
         self._end = None if budget is None else clock() + budget
+        self._first_pace = pace
         self._paces: dict[str, Pace] = {}
 
     def run(self, name: str, batch: Callable[[Pace], Done], *, rows: Callable[[Done], int]) -> Done:
@@ -64,7 +68,7 @@ class Batches:
         share their pace.
         """
         while True:
-            pace = self._paces.get(name, Pace())
+            pace = self._paces.get(name, self._first_pace)
             begun = self._clock()
             try:
                 with self.connection.begin():

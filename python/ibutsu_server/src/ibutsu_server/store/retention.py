@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from ibutsu_core.pacing import Pace
 from ibutsu_core.retention import Kind
+from ibutsu_server.store import partitions
 from ibutsu_server.store import retention_sql as sql
 from ibutsu_server.store.artifacts import CHUNK_SIZE
 from ibutsu_server.store.batches import Batches, OutOfTimeError
@@ -108,8 +109,21 @@ class _Work:
         if cutoffs.latest is None:
             return
         own = cutoffs.as_parameters()
+        if cutoffs.default is not None:
+            self._partitions(cutoffs.default, own)
         for row in self._walk("artifacts", lambda _: sql.ARTIFACTS, {**own, "latest": cutoffs.latest}):
             self.pruned.in_use += row.in_use
+
+    def _partitions(self, cutoff: dt.datetime, own: Mapping[str, Any]) -> None:
+        """Drop what is old as a whole, and gives its disk back at once; what is left goes by batches."""
+        for partition in partitions.expired(self._connection, cutoff):
+            bounds = {"lower": partition.bounds.lower, "upper": partition.bounds.upper}
+            (ages,) = self._read(sql.AGES, {**own, **bounds})
+            dropped = partitions.drop(self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own)
+            if isinstance(dropped, partitions.Dropped):
+                self.pruned.disk += dropped.disk
+                gone = Tally(dropped.artifacts, dropped.bytes, ages.oldest, ages.newest)
+                self._note(self.pruned.artifacts, gone)
 
     def uploads(self, cutoffs: Cutoffs) -> None:
         """Delete the uploads of imports that failed long ago. The imports stay, and cannot be tried again."""
@@ -256,7 +270,7 @@ class _Work:
             found = self._connection.execute(statement, parameters)
             return list(found) if found.returns_rows else []
 
-    def _note(self, tally: Tally, row: sa.Row[Any]) -> None:
+    def _note(self, tally: Tally, row: sa.Row[Any] | Tally) -> None:
         tally.add(row)
         self._tell(self.pruned)
         if row.gone:

@@ -129,6 +129,18 @@ RUNS = sa.text(f"""
 """)  # noqa: S608
 
 
+# The project of an artifact is that of its result, or else of its run.
+_OWNERS = """
+    LEFT JOIN results ON results.id = {table}.result_id
+    LEFT JOIN runs ON runs.id = coalesce({table}.run_id, results.run_id)
+    LEFT JOIN unnest(CAST(:projects AS uuid[]), CAST(:cutoffs AS timestamptz[])) AS own (project_id, cutoff)
+        ON own.project_id = CASE WHEN {table}.run_id IS NULL THEN results.project_id ELSE runs.project_id END
+"""
+_OLD_ARTIFACT = """
+    ({table}.upload_date < coalesce(own.cutoff, CAST(:cutoff AS timestamptz)) AND runs.pinned IS NOT TRUE)
+"""
+
+
 def _artifacts(source: str, goes: str) -> sa.TextClause:
     """Return the deletion of a page of artifacts, cut where it has `:bytes`; of a larger one only the id is told."""
     return sa.text(f"""
@@ -139,11 +151,7 @@ def _artifacts(source: str, goes: str) -> sa.TextClause:
             ) AS summed WHERE upto - size < :bytes
         ),
         owned AS MATERIALIZED (
-            SELECT page.id, page.upload_date, page.size, {goes} AS goes
-            FROM page LEFT JOIN results ON results.id = page.result_id
-            LEFT JOIN runs ON runs.id = coalesce(page.run_id, results.run_id)
-            LEFT JOIN unnest(CAST(:projects AS uuid[]), CAST(:cutoffs AS timestamptz[])) AS own (project_id, cutoff)
-                ON own.project_id = CASE WHEN page.run_id IS NULL THEN results.project_id ELSE runs.project_id END
+            SELECT page.id, page.upload_date, page.size, {goes} AS goes FROM page {_OWNERS.format(table="page")}
         ),
         held AS MATERIALIZED (
             SELECT artifacts.id, artifacts.upload_date AS age, artifacts.size FROM artifacts
@@ -166,7 +174,7 @@ ARTIFACTS = _artifacts(
     """SELECT id, upload_date, size, result_id, run_id FROM artifacts
        WHERE upload_date < :latest AND (upload_date, id) > (:after, CAST(:after_id AS uuid))
        ORDER BY upload_date, id LIMIT :size""",
-    "page.upload_date < coalesce(own.cutoff, CAST(:cutoff AS timestamptz)) AND runs.pinned IS NOT TRUE",
+    _OLD_ARTIFACT.format(table="page"),
 )
 """Delete a page of old artifacts, whosever they are."""
 
@@ -181,6 +189,18 @@ def artifacts_of(owner: str) -> sa.TextClause:
 
 ARTIFACTS_OF_RUNS = artifacts_of("run_id")
 ARTIFACTS_OF_RESULTS = artifacts_of("result_id")
+
+KEPT_ARTIFACTS = f"""
+    SELECT artifacts.id FROM artifacts {_OWNERS.format(table="artifacts")}
+    WHERE artifacts.id >= :lower AND artifacts.id < :upper AND {_OLD_ARTIFACT.format(table="artifacts")} IS NOT TRUE
+"""  # noqa: S608
+"""The ids of a range that do not go, though their partition may."""
+
+AGES = sa.text(f"""
+    SELECT min(upload_date) AS oldest, max(upload_date) AS newest FROM artifacts
+    WHERE id >= :lower AND id < :upper AND id NOT IN ({KEPT_ARTIFACTS})
+""")  # noqa: S608
+"""Tell the ages of those that go."""
 
 CUT_ARTIFACT = sa.text(
     """

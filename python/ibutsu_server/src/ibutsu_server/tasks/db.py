@@ -14,7 +14,7 @@ from flask import current_app
 
 from ibutsu_core.retention import Kind
 from ibutsu_core.settings import LONGEST_TASK, Settings
-from ibutsu_server.store import policies, retention
+from ibutsu_server.store import partitions, policies, retention
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.pruned import Pruned
 
@@ -81,6 +81,7 @@ def _work(task: Task[Any, Any], cutoff: dt.datetime, prune: Callable[[Batches], 
     budget = min(BUDGET, (settings.celery.task_time_limit or LONGEST_TASK) / 2)
     begun = time.monotonic()
     with engine.connect() as connection, retention.exclusive(connection) as mine:
+        partitions.ensure(connection, dt.datetime.now(dt.UTC))
         pruned = prune(Batches(connection, budget=budget)) if mine else Pruned(complete=False)
     told = {"cutoff": cutoff.isoformat(), **pruned.as_dict(), "seconds": round(time.monotonic() - begun, 3)}
     logger.info("%s, cut-off %s: %s", task.name, cutoff.isoformat(), told)
