@@ -275,14 +275,33 @@ class TokenIn(In):
     expires: Instant | None = None
 
 
+class Retention(Out):
+    """How many months a project keeps each kind."""
+
+    artifacts: int
+    results: int
+    runs: int
+
+
+class RetentionIn(BaseModel):
+    """A project's own policy as a client sends it; what is left out is as in the default policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    artifacts: Whole | None = None
+    results: Whole | None = None
+    runs: Whole | None = None
+
+
 class Project(Out):
-    """A project."""
+    """A project. `retention` is its own policy, null where it has none."""
 
     id: uuid.UUID
     name: str
     title: str | None
     owner_id: uuid.UUID | None
     group_id: uuid.UUID | None
+    retention: Retention | None
 
 
 class ProjectIn(In):
@@ -296,6 +315,11 @@ class ProjectIn(In):
         None,
         max_length=1000,
         description="E-mail addresses of new members; one without an account joins when it gets one.",
+    )
+    retention: RetentionIn | None = Field(
+        None,
+        description="Months that the project keeps artifacts, results and runs. Of those left out the default policy's "
+        "months are taken for good; {} gives the project back to the default policy.",
     )
 
 
@@ -318,6 +342,7 @@ class Run(Out):
     project_id: uuid.UUID | None
     summary: dict[str, Any] | None
     metadata: dict[str, Any] = Field(validation_alias="data")
+    pinned: bool
 
 
 class RunIn(In):
