@@ -129,9 +129,7 @@ def test_what_was_cut_short_is_repaired(
     lost = store_upload(b"<testsuite><testcase name='v'/></testsuite>")
     values = {"status": "running", "attempts": 1, "sent": NOW - dt.timedelta(minutes=2)}
     session.execute(sa.update(Import).where(Import.id == lost).values(started=NOW - dt.timedelta(minutes=1), **values))
-    newest = session.scalar(
-        sa.text("SELECT max(relname) FROM pg_class WHERE relname ~ '^artifact_chunks_[0-9_]+$'")
-    )
+    newest = session.scalar(sa.text("SELECT max(relname) FROM pg_class WHERE relname ~ '^artifact_chunks_[0-9_]+$'"))
     session.execute(sa.text(f"DROP TABLE {newest}"))
     session.commit()
     outcome = call("runs.sync_aborted_runs")
