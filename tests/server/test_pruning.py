@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner, Result
 from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.store import local, projects
+from ibutsu_server.cli import main
+from ibutsu_server.store import local, models, projects
 from ibutsu_server.store.database import create_engine
-from ibutsu_server.store.models import Project, Result, Run
+from ibutsu_server.store.models import Project, Run
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., Result]
 
 OLD = dt.datetime(2020, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def ibutsu(environment: dict[str, str], tmp_path: Path) -> Command:
-    """Run the command in a worker's environment."""
+def ibutsu(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in a worker's environment, in this process: starting one costs more than all of its work."""
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", *arguments],
-            env=environment | variables, cwd=tmp_path, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+    def run(*arguments: str, **variables: str) -> Result:
+        return CliRunner().invoke(main, arguments, env=environment | variables)
 
     return run
 
@@ -51,7 +49,7 @@ def old(database: DatabaseSettings) -> list[uuid.UUID]:
         for key, project in zip(runs, (first, other), strict=True):
             session.add(Run(id=key, project_id=project.id, start_time=OLD, data={}))
             session.flush()
-            session.add(Result(id=uuid.uuid4(), run_id=key, project_id=project.id, start_time=OLD, data={}))
+            session.add(models.Result(id=uuid.uuid4(), run_id=key, project_id=project.id, start_time=OLD, data={}))
         session.commit()
     engine.dispose()
     return runs
@@ -69,7 +67,7 @@ def test_a_dry_run_prints_the_table_that_pruning_prints(
     ibutsu: Command, database: DatabaseSettings, old: list[uuid.UUID]
 ) -> None:
     shown = ibutsu("prune", "--dry-run", "--project", "other")
-    assert (shown.returncode, shown.stderr) == (0, "")
+    assert (shown.exit_code, shown.stderr) == (0, "")
     instant = "2020-02-03 04:05:06 UTC"
     assert shown.stdout.splitlines() == [
         "\tcount\tbytes\toldest\tnewest",
@@ -86,7 +84,7 @@ def test_a_dry_run_prints_the_table_that_pruning_prints(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "said"),
+    "wrong",
     [
         (("--project", "nobody"), {}, "There is no project 'nobody'."),
         (("--artifacts", "5"), {}, "results must be kept for longer than artifacts"),
@@ -99,12 +97,11 @@ def test_a_wrong_argument_is_refused_before_anything_is_touched(
     ibutsu: Command,
     database: DatabaseSettings,
     old: list[uuid.UUID],
-    arguments: tuple[str, ...],
-    variables: dict[str, str],
-    said: str,
+    wrong: tuple[tuple[str, ...], dict[str, str], str],
 ) -> None:
+    arguments, variables, said = wrong
     refused = ibutsu("prune", *arguments, **variables)
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (1, "")
     assert said in refused.stderr
     assert runs_left(database) == set(old)
 
@@ -118,10 +115,10 @@ def test_what_is_pinned_or_has_a_policy_of_its_own_is_kept(
     assert "no policy of its own" in ibutsu("retention", "other", **server).stdout
     kept = ibutsu("retention", "other", "--runs", "1200", **server)
     assert kept.stdout == "other keeps artifacts for 3 months, results for 5 months, runs for 1200 months.\n"
-    assert ibutsu("prune").returncode == 0
+    assert ibutsu("prune").exit_code == 0
     assert runs_left(database) == set(old)
     assert ibutsu("unpin", str(old[0]), **server).stdout == f"{old[0]} is not pinned any more.\n"
-    assert ibutsu("retention", "other", "--default", **server).returncode == 0
-    assert ibutsu("prune").returncode == 0
+    assert ibutsu("retention", "other", "--default", **server).exit_code == 0
+    assert ibutsu("prune").exit_code == 0
     assert runs_left(database) == set()
     assert "not the id of a run" in ibutsu("pin", "x", **server).stderr

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from ibutsu_core.retention import MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 from ibutsu_core.settings import SettingsError, load_retention
 from ibutsu_server.admin import admin_session, database
-from ibutsu_server.store import partitions, policies, projects, retention, retention_plan
+from ibutsu_server.store import policies, projects, retention, retention_plan
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.policies import Policies
 from ibutsu_server.store.pruned import Pruned
@@ -72,7 +72,6 @@ def _prune(connection: sa.Connection, known: Policies, planned: Pruned, now: dt.
         if not mine:
             raise click.ClickException("A worker is pruning at the moment; nothing was done. Try again later.")
         task = progress.add_task("rows", total=planned.rows)
-        partitions.ensure(connection, now)
         batches = Batches(connection)
         return retention.prune(
             batches, known, Kind, now, tell=lambda pruned: progress.update(task, completed=pruned.rows)

@@ -14,7 +14,7 @@ from flask import current_app
 
 from ibutsu_core.retention import Kind
 from ibutsu_core.settings import LONGEST_TASK, Settings
-from ibutsu_server.store import partitions, policies, retention
+from ibutsu_server.store import policies, retention
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.pruned import Pruned
 
@@ -81,13 +81,14 @@ def _work(task: Task[Any, Any], cutoff: dt.datetime, prune: Callable[[Batches], 
     budget = min(BUDGET, (settings.celery.task_time_limit or LONGEST_TASK) / 2)
     begun = time.monotonic()
     with engine.connect() as connection, retention.exclusive(connection) as mine:
-        partitions.ensure(connection, dt.datetime.now(dt.UTC))
         pruned = prune(Batches(connection, budget=budget)) if mine else Pruned(complete=False)
     told = {"cutoff": cutoff.isoformat(), **pruned.as_dict(), "seconds": round(time.monotonic() - begun, 3)}
     logger.info("%s, cut-off %s: %s", task.name, cutoff.isoformat(), told)
-    if not mine:
-        logger.info("another worker is pruning; this comes back in %d s", ANOTHER_TIME)
     if not pruned.complete:
         arguments = tuple(task.request.args or ()), dict(task.request.kwargs or {})
-        task.apply_async(*arguments, countdown=0 if mine else ANOTHER_TIME)
+        if mine:
+            task.apply_async(*arguments)
+        else:
+            logger.info("another worker is pruning; this comes back in %d s", ANOTHER_TIME)
+            task.apply_async(*arguments, countdown=ANOTHER_TIME)
     return told
