@@ -11,7 +11,9 @@ import functools
 import sqlalchemy as sa
 
 _AGE = "coalesce({table}.start_time, {table}.created)"
-_OF_PINNED = "EXISTS (SELECT FROM runs WHERE runs.id = source.run_id AND runs.pinned)"
+_OF_PINNED = """
+    (run_id IN (SELECT id FROM runs WHERE pinned AND id = ANY(ARRAY(SELECT DISTINCT run_id FROM source)))) IS TRUE
+"""
 _OLD = _AGE + " < :cutoff"
 _OF_OLD_RUNS = "{table}.run_id = ANY(:runs)"
 
