@@ -187,8 +187,8 @@ def measure(servers: common.Servers, engine: sa.Engine, what: str, files: int, s
             time.sleep(0.1)
         freed = before - disk(servers)
     print(
-        f"  {what:<35}{files * size / 1e9:6.2f} GB {files:7,} files  gone {look.gone - start:5.2f} s  all {seconds:5.2f} s"
-        f"  rm {alone:5.2f} s  disk -{freed / 1e9:.2f} GB  longest lock {look.longest * 1000:3.0f} ms",
+        f"  {what:<35}{files * size / 1e9:6.2f} GB {files:7,} files  gone {look.gone - start:5.2f} s"
+        f"  all {seconds:5.2f} s  rm {alone:5.2f} s  disk -{freed / 1e9:.2f} GB  lock {look.longest * 1000:3.0f} ms",
         flush=True,
     )
 

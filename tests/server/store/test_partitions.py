@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.store import artifacts, migrate, partitions
+from ibutsu_server.store import artifacts, migrate, partition_content, partitions
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Run
 from ibutsu_server.store.partitions import Dropped, ManyStay
@@ -207,12 +207,103 @@ def test_what_must_stay_stays_and_goes_when_it_may(session: Session, connection:
     assert drop(connection) == []
 
 
-def test_where_much_must_stay_nothing_is_done(session: Session, connection: sa.Connection, run: Run) -> None:
+def test_where_more_must_stay_than_goes_nothing_is_done(session: Session, connection: sa.Connection, run: Run) -> None:
     partitions.ensure(connection, OLD, 0)
-    stays, other = (upload(session, run, OLD, b"12345678") for _ in range(2))
-    assert drop(connection, stays, few=7) == [ManyStay(artifacts=1, bytes=8)]
-    assert ids(session) == {stays, other}
+    stays, also, other = (upload(session, run, OLD, b"12345678") for _ in range(3))
+    assert drop(connection, stays, also, few=7) == [ManyStay(artifacts=2, bytes=16)]
+    assert ids(session) == {stays, also, other}
     assert content(session, other) == b"12345678"
+
+
+def test_much_that_must_stay_is_copied_and_the_copy_takes_the_place(
+    session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_content, "COPIED", 2)
+    partitions.ensure(connection, OLD, 0)
+    stay = {upload(session, run, OLD, data, b"!"): data + b"!" for data in (os.urandom(100_000) for _ in range(5))}
+    for _ in range(8):
+        upload(session, run, OLD, os.urandom(100_000))
+    # As a call that was killed while it copied leaves it.
+    session.execute(sa.text("CREATE TABLE artifact_chunks_2020_05_kept (LIKE artifact_chunks)"))
+    session.commit()
+    bounds = partitions.expired(connection, CUTOFF)
+    (dropped,) = drop(connection, *stay, few=1000)
+    assert isinstance(dropped, Dropped)
+    assert (dropped.artifacts, dropped.bytes, dropped.kept, dropped.complete) == (8, 800_000, 5, True)
+    assert dropped.disk > 800_000
+    assert partitions.expired(connection, CUTOFF) == bounds
+    assert {one: content(session, one) for one in ids(session)} == stay
+    assert {where(session, one) for one in stay} == {"artifact_chunks_2020_05"}
+    assert drop(connection, *stay, few=1000) == [ManyStay(artifacts=5, bytes=500_005)]
+    session.execute(sa.delete(Artifact).where(Artifact.id == min(stay)))
+    session.commit()
+    assert content(session, min(stay)) == b""
+    (dropped,) = drop(connection, min(stay))
+    assert isinstance(dropped, Dropped)
+    assert (dropped.artifacts, dropped.kept, dropped.complete) == (4, 0, True)
+
+
+def test_what_is_pinned_while_the_rest_is_copied_is_copied_too(
+    session: Session, connection: sa.Connection, engine: sa.Engine, run: Run
+) -> None:
+    partitions.ensure(connection, OLD, 0)
+    pinned, late, _, _ = stored = [upload(session, run, OLD, b"12345678") for _ in range(4)]
+    pin = sa.update(Artifact).values(filename="pinned")
+    session.execute(pin.where(Artifact.id == pinned))
+    session.commit()
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def copied(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO artifact_chunks_2020_05_kept"):
+            session.execute(pin.where(Artifact.id == late))
+            session.commit()
+
+    kept = "SELECT id FROM artifacts WHERE filename = 'pinned'"
+    (month,) = partitions.expired(connection, CUTOFF)
+    dropped = partitions.drop(connection, month, kept=kept, parameters={}, few=7)
+    assert isinstance(dropped, Dropped)
+    assert (dropped.artifacts, dropped.complete) == (2, True)
+    assert ids(session) == {pinned, late}
+    assert [content(session, one) for one in stored] == [b"12345678", b"12345678", b"", b""]
+
+
+@pytest.mark.parametrize("what", ["an artifact", "the partition"])
+def test_what_others_hold_is_left_to_the_next_call(
+    session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(partition_content, "ATTEMPTS", 2)
+    partitions.ensure(connection, OLD, 0)
+    held, _ = (upload(session, run, OLD, b"goes") for _ in range(2))
+
+    def hold(dropped: Dropped) -> None:
+        if not dropped.artifacts:
+            if what == "an artifact":
+                session.get_one(Artifact, held, with_for_update=True)
+            else:
+                session.execute(sa.text("LOCK TABLE artifact_chunks_2020_05 IN SHARE MODE"))
+
+    (dropped,) = drop(connection, tell=hold)
+    assert isinstance(dropped, Dropped)
+    assert (dropped.artifacts, dropped.complete) == (1 if what == "an artifact" else 0, False)
+    session.rollback()
+    (completed,) = drop(connection)
+    assert isinstance(completed, Dropped)
+    assert (completed.artifacts, completed.complete) == (2 - dropped.artifacts, True)
+    assert ids(session) == set()
+
+
+def test_a_copy_takes_no_place_while_an_import_writes_and_leaves_nothing_behind(
+    session: Session, connection: sa.Connection, engine: sa.Engine, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_content, "ATTEMPTS", 2)
+    partitions.ensure(connection, OLD, 0)
+    stays, goes = (upload(session, run, OLD, b"12345678") for _ in range(2))
+    with Session(engine) as importing:
+        artifacts.write(importing, [b"first"], filename="a.log", run_id=run.id)
+        assert drop(connection, stays, few=7) == [ManyStay(artifacts=1, bytes=8)]
+    assert ids(session) == {stays, goes}
+    with session.begin():
+        assert session.scalar(sa.text("SELECT to_regclass('artifact_chunks_2020_05_kept')")) is None
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
@@ -255,7 +346,7 @@ def test_a_drop_that_is_killed_is_completed_by_the_next(
 def test_while_an_import_writes_the_disk_comes_back_and_the_import_does_not_wait(
     session: Session, connection: sa.Connection, engine: sa.Engine, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "ATTEMPTS", 2)
+    monkeypatch.setattr(partition_content, "ATTEMPTS", 2)
     partitions.ensure(connection, OLD, 0)
     upload(session, run, OLD, os.urandom(500_000))
     with Session(engine) as importing:
@@ -283,7 +374,7 @@ def test_uploads_beside_the_making_and_dropping_of_partitions_are_all_there(
     def uploading() -> None:
         try:
             with Session(engine) as mine:
-                while not done.is_set():
+                while not done.wait(0.01):
                     # Into months that have a partition, do not have one yet, or are just getting one.
                     for month in range(3):
                         data = os.urandom(20)
@@ -298,7 +389,7 @@ def test_uploads_beside_the_making_and_dropping_of_partitions_are_all_there(
     for thread in threads:
         thread.start()
     before = OLD - dt.timedelta(days=90)
-    for _ in range(4):
+    for _ in range(2):
         partitions.ensure(connection, before, 0)
         old = upload(session, run, before, b"old")
         everything = [one for one in partitions.existing(connection) if one.name == f"artifact_chunks_{before:%Y_%m}"]
@@ -311,7 +402,7 @@ def test_uploads_beside_the_making_and_dropping_of_partitions_are_all_there(
         thread.join()
     partitions.ensure(connection, OLD, 1)
     assert problems == []
-    assert len(stored) > 10
+    assert len(stored) > 5
     assert all(content(session, one) == data for one, data in stored)
     assert {one for one, _ in stored} == ids(session)
     assert "artifact_chunks_2020_05" in names(connection)

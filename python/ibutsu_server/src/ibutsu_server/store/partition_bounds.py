@@ -34,6 +34,14 @@ class Bounds:
         return Bounds(lower, self.upper) if lower < self.upper else None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition of one range of ids."""
+
+    name: str
+    bounds: Bounds
+
+
 def first_id(instant: dt.datetime) -> uuid.UUID:
     """Return the lowest id that could be made in the millisecond of `instant`, which is aware and not before 1970."""
     return uuid.UUID(int=((instant - _EPOCH) // _MILLISECOND) << _SHIFT)

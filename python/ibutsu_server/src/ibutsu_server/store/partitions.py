@@ -14,53 +14,26 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
-import random
 import re
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 
 from ibutsu_server.store import partitions_sql as sql
-from ibutsu_server.store.partition_bounds import Bounds, beginning_later, made_at, months
+from ibutsu_server.store.partition_bounds import Bounds, Partition, beginning_later, made_at, months
+from ibutsu_server.store.partition_content import FEW_BYTES, LOCK_LIMIT, empty, insist, rewrite
 
 logger = logging.getLogger(__name__)
 
 MONTHS_AHEAD = 3
 """Months after this one that have their partition."""
 
-LOCK_TIMEOUT = 100
-"""Milliseconds that a lock is waited for; so long others may have to wait behind it."""
-
-LOCK_LIMIT = 200
-"""Milliseconds that making or dropping a partition may take with its locks; then it is given up."""
-
-ATTEMPTS = 8
-"""How often a lock is tried, within about six seconds."""
-
-FEW_BYTES = 16 * 1024 * 1024
-"""Bytes of artifacts that are written anew while their partition is locked, at most."""
-
 ROWS = 2000
 """Rows of `artifacts` that a transaction deletes at most."""
 
 _LOCK = 0x1B07_9A27
-
-# Lock not available, deadlock, cancelled by the time limit, and a row that came into the default partition meanwhile.
-_STEP_BACK = ("55P03", "40P01", "57014", "23514")
-
-Done = TypeVar("Done")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Partition:
-    """A partition of one range of ids."""
-
-    name: str
-    bounds: Bounds
 
 
 @dataclasses.dataclass(slots=True)
@@ -79,7 +52,7 @@ class Dropped:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ManyStay:
-    """That nothing was done, since so many artifacts must stay, of so many bytes."""
+    """That nothing was done, since so many artifacts must stay, of so many bytes: the others are to go by batches."""
 
     artifacts: int
     bytes: int
@@ -101,7 +74,7 @@ def ensure(connection: sa.Connection, now: dt.datetime, months_ahead: int = MONT
         if bounds is None:
             continue
         one = Partition(f"{sql.PARENT}_{made_at(wanted.lower):%Y_%m}", bounds)
-        attached = _insist(connection, lambda: _attach(connection, one))  # noqa: B023
+        attached = insist(connection, lambda: _attach(connection, one))  # noqa: B023
         if attached:
             made.append(one.name)
         elif attached is None:
@@ -138,33 +111,40 @@ def drop(
 ) -> Dropped | ManyStay:
     """Delete the partition's artifacts but for those of which `kept` gives the ids, and the partition when it is empty.
 
-    `kept` is a query with `parameters`; it may use `:lower` and `:upper`, the partition's range. Where they have more
-    than `few` bytes, nothing is done. `tell` is told after each step what was done so far.
+    `kept` is a query with `parameters`; it may use `:lower` and `:upper`, the partition's range. `tell` is told after
+    each step what was done so far.
 
-    1. The content goes, in one transaction, in which what stays is written anew. From now on who asks for the rest
-       finds none: an artifact of some size that has no content is deleted.
+    1. The content goes, in one transaction, in which what stays is written anew; where that has more than `few` bytes,
+       it is copied before, and the copy takes the partition's place. From now on who asks for the rest finds none: an
+       artifact of some size that has no content is deleted. Where less goes than stays, nothing is done.
     2. The rows of artifacts without content go, in batches.
     3. The empty partition is dropped. Until then it shows the next call that there is something left to do.
     """
     values = {**parameters, **_range(partition.bounds)}
     with connection.begin():
         stay = connection.execute(sql.staying(kept), values).one()
-    if stay.bytes > few:
-        return ManyStay(stay.number, stay.bytes)
     done = Dropped(kept=stay.number)
-    freed = _insist(connection, lambda: _empty(connection, partition.name, kept, values))
-    if freed is None:
-        return done
+    if stay.bytes <= few:
+        freed = insist(connection, lambda: empty(connection, partition, kept, values))
+        if freed is None:
+            return done
+    else:
+        worth = stay.all_bytes - stay.bytes >= stay.bytes
+        freed = rewrite(connection, partition, kept, values) if worth else None
+        if freed is None:
+            return ManyStay(stay.number, stay.bytes)
     done.disk = freed
     tell(done)
     left = 0
     for row in _delete_rows(connection, partition, kept, values):
+        if row is None:
+            return done
         done.artifacts += row.gone
         done.bytes += row.bytes
         left += row.doomed - row.gone
         tell(done)
     if left == 0:
-        done.complete = _insist(connection, lambda: _remove(connection, partition.name)) is not None
+        done.complete = insist(connection, lambda: _remove(connection, partition.name)) is not None
     return done
 
 
@@ -195,32 +175,20 @@ def _attach(connection: sa.Connection, partition: Partition) -> bool:
     return True
 
 
-def _empty(connection: sa.Connection, name: str, kept: str, values: Mapping[str, Any]) -> int:
-    """Delete the content of what does not stay; return how many bytes the disk got back."""
-    connection.execute(sql.hold(kept), values)
-    if not connection.scalar(sql.has_others(name)):
-        return 0
-    connection.execute(sql.SET_ASIDE_TABLE)
-    connection.execute(sql.set_aside(name))
-    before = connection.scalar(sql.DISK, {"name": name}) or 0
-    connection.execute(sql.truncate(name))
-    connection.execute(sql.put_back(name))
-    return int(before) - int(connection.scalar(sql.DISK, {"name": name}) or 0)
-
-
 def _delete_rows(
     connection: sa.Connection, partition: Partition, kept: str, values: Mapping[str, Any]
-) -> Iterator[sa.Row[Any]]:
-    """Delete the rows of artifacts that have no content any more, a page a transaction; yield what each page told."""
+) -> Iterator[sa.Row[Any] | None]:
+    """Delete the rows of artifacts that have no content any more, a page a transaction; yield what each page told.
+
+    None where others held the locks all the while.
+    """
     statement = sql.delete_rows(partition.name, kept)
     after: uuid.UUID | None = uuid.UUID(int=max(0, partition.bounds.lower.int - 1))
     while after is not None:
         page = {**values, "after": after, "size": ROWS}
-        row = _insist(connection, lambda: connection.execute(statement, page).one())  # noqa: B023
-        if row is None:
-            return
-        after = row.last
+        row = insist(connection, lambda: connection.execute(statement, page).one())  # noqa: B023
         yield row
+        after = row.last if row else None
 
 
 def _remove(connection: sa.Connection, name: str) -> bool:
@@ -234,18 +202,3 @@ def _remove(connection: sa.Connection, name: str) -> bool:
     if empty:
         connection.execute(sql.drop(name))
     return empty
-
-
-def _insist(connection: sa.Connection, work: Callable[[], Done]) -> Done | None:
-    """Do the work in a transaction that waits for no lock for long, several times if need be; None for never."""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(2**attempt * 0.025 * (0.5 + random.random()))  # noqa: S311 - no secret
-        try:
-            with connection.begin():
-                connection.execute(sql.PATIENCE, {"wait": str(LOCK_TIMEOUT)})
-                return work()
-        except exc.DBAPIError as error:
-            if error.connection_invalidated or getattr(error.orig, "pgcode", None) not in _STEP_BACK:
-                raise
-    return None

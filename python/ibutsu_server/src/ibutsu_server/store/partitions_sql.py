@@ -48,13 +48,53 @@ def attach(name: str, bounds: Bounds) -> sa.TextClause:
 
 
 def staying(kept: str) -> sa.TextClause:
-    """Tell how many artifacts of the range stay, and their bytes."""
+    """Tell how many artifacts of the range stay, their bytes, and the bytes of all."""
     return sa.text(
         f"""
-        SELECT count(*) AS number, coalesce(sum(size), 0)::bigint AS bytes
-        FROM artifacts WHERE id >= :lower AND id < :upper AND id IN ({kept})
+        SELECT count(*) FILTER (WHERE stays) AS number,
+               coalesce(sum(size) FILTER (WHERE stays), 0)::bigint AS bytes, coalesce(sum(size), 0)::bigint AS all_bytes
+        FROM (
+            SELECT size, id IN ({kept}) AS stays FROM artifacts WHERE id >= :lower AND id < :upper
+        ) AS found
         """  # noqa: S608
     )
+
+
+def stays(kept: str) -> sa.TextClause:
+    """Give the ids of what stays."""
+    return sa.text(f"SELECT id FROM artifacts WHERE id >= :lower AND id < :upper AND id IN ({kept}) ORDER BY id")  # noqa: S608
+
+
+def forget(name: str) -> sa.TextClause:
+    """Drop a copy that is no partition yet, which nobody else uses."""
+    return sa.text(f"DROP TABLE IF EXISTS {name}")
+
+
+def copy(name: str, to: str) -> sa.TextClause:
+    """Copy the content of some artifacts."""
+    return sa.text(f"INSERT INTO {to} SELECT * FROM {name} WHERE artifact_id = ANY(CAST(:ids AS uuid[]))")  # noqa: S608
+
+
+def copy_rest(name: str, to: str, kept: str) -> sa.TextClause:
+    """Copy the content of what stays and is not copied yet."""
+    return sa.text(
+        f"""
+        INSERT INTO {to} SELECT * FROM {name} WHERE artifact_id IN (
+            SELECT id FROM artifacts WHERE id >= :lower AND id < :upper AND id IN ({kept})
+            AND NOT EXISTS (SELECT FROM {to} WHERE artifact_id = id)
+        )
+        """  # noqa: S608
+    )
+
+
+def without_artifacts(name: str) -> sa.TextClause:
+    """Delete content whose artifact is gone."""
+    return sa.text(f"DELETE FROM {name} WHERE NOT EXISTS (SELECT FROM artifacts WHERE id = artifact_id)")  # noqa: S608
+
+
+def rename(name: str, new: str) -> sa.TextClause:
+    """Give the table another name."""
+    return sa.text(f"ALTER TABLE {name} RENAME TO {new}")
 
 
 def hold(kept: str) -> sa.TextClause:
