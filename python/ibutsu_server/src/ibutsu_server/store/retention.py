@@ -90,10 +90,10 @@ def prune(
 def prune_uploads(batches: Batches, cutoffs: Cutoffs) -> Pruned:
     """Delete the uploads of imports that failed before the cut-offs; the imports stay, with their reason."""
     work = _Work(batches, lambda _pruned: None)
-    with contextlib.suppress(OutOfTimeError):
+    try:
         work.uploads(cutoffs)
-        return work.pruned
-    work.pruned.complete = False
+    except OutOfTimeError:
+        work.pruned.complete = False
     return work.pruned
 
 
@@ -115,7 +115,7 @@ class _Work:
             self.pruned.in_use += row.in_use
 
     def _partitions(self, cutoff: dt.datetime, own: Mapping[str, Any]) -> None:
-        """Drop what is old as a whole, and gives its disk back at once; what is left goes by batches."""
+        """Drop what is old as a whole, which gives its disk back at once; what is left goes by batches."""
         for partition in partitions.expired(self._connection, cutoff):
             bounds = {"lower": partition.bounds.lower, "upper": partition.bounds.upper}
             (ages,) = self._read(sql.AGES, {**own, **bounds})
@@ -245,10 +245,11 @@ class _Work:
 
     def _delete_artifacts(self, statement: sa.TextClause, owners: list[uuid.UUID]) -> None:
         whose = {"owners": owners, **Cutoffs(None, {}).as_parameters()}
-        for row in self._walk("artifacts", lambda _: statement, whose):
-            # What is locked stays, and would be found for ever.
-            if not row.gone and not row.large:
-                break
+        before = self.pruned.artifacts.gone
+        for _ in self._walk("artifacts", lambda _: statement, whose):
+            if self.pruned.artifacts.gone == before:
+                break  # What is locked stays, and would be found for ever.
+            before = self.pruned.artifacts.gone
 
     def _cut(self, statement: sa.TextClause, key: uuid.UUID, size: int) -> Iterator[sa.Row[Any]]:
         """Delete what has very many bytes from its end on; yield what the statement for its beginning told."""
