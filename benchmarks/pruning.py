@@ -168,9 +168,8 @@ def measure(
     engine.dispose()
     assert count == old, (count, old)
     rate = count / (end - begin)
-    print(
-        f"  {how.__name__:<12}{end - begin:8.2f} s {rate:12,.0f} results/s   longest lock {longest[0] * 1000:,.0f} ms"
-    )
+    clocks = f"{end - begin:8.2f} s {spent:6.2f} s on the processor {rate:10,.0f} results/s"
+    print(f"  {how.__name__:<12}{clocks}   longest lock {longest[0] * 1000:,.0f} ms")
     if beside:
         alone = [imports.rate(0, begin), imports.rate(end, float("inf"))]
         during = imports.rate(begin, end)

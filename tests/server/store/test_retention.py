@@ -274,6 +274,7 @@ def test_what_is_left_is_exactly_what_the_model_leaves(
     with pytest.MonkeyPatch.context() as patch, freeze_time(BASE) as clock:
         patch.setattr(retention, "BATCH_BYTES", batch_bytes)
         patch.setattr(retention, "CHUNK_SIZE", 1)
+        patch.setattr(retention, "FETCH", 2)
         for number, (days, kind, how) in enumerate(steps):
             clock.tick(dt.timedelta(days=days))
             now = dt.datetime.now(dt.UTC)
@@ -331,6 +332,16 @@ def test_what_others_hold_is_left_and_counted_and_nobody_waits(engine: sa.Engine
         other.rollback()
     pruned = retention.prune(Batches(connection), found, Kind, BASE)
     assert (pruned.results.gone, pruned.runs.gone, pruned.in_use) == (2, 1, 0)
+
+
+def test_a_run_takes_along_more_than_is_read_at_once(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "FETCH", 2)
+    results = [AResult(None, 0, 0, dated=True) for _ in range(20)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 700, dated=True, pinned=False)], results, [], []))
+    pruned = retention.prune(Batches(connection), policies.Policies(RetentionPolicy(), {}), (Kind.RUNS,), BASE)
+    assert (pruned.runs.gone, pruned.results.gone, pruned.in_use) == (1, 20, 0)
 
 
 def test_only_one_prunes_at_a_time(engine: sa.Engine, connection: sa.Connection) -> None:

@@ -31,6 +31,9 @@ BATCH_BYTES = 32 * 1024 * 1024
 MOST_RUNS = 200
 """Runs of a batch at most: each takes a place in PostgreSQL's shared table of locks."""
 
+FETCH = 10_000
+"""Ids of runs' results that are in memory at once."""
+
 ROUNDS = 3
 """How often a run or result is tried to which others add while it is emptied."""
 
@@ -203,7 +206,7 @@ class _Work:
         # The ids come from a cursor that outlives its transaction, so that no row is looked at twice.
         self._read(sql.RESULTS_OF, {"runs": runs})
         try:
-            while rows := self._read(sql.FETCH, {}):
+            while rows := self._read(sql.FETCH, {"count": FETCH}):
                 self._delete_owned([row.id for row in rows], runs)
         finally:
             self._read(sql.CLOSE, {})

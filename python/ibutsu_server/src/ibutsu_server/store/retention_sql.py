@@ -93,7 +93,7 @@ def owned_results(*, locked: bool) -> sa.TextClause:
 RESULTS_OF = sa.text(
     "DECLARE results_of_runs NO SCROLL CURSOR WITH HOLD FOR SELECT id FROM results WHERE run_id = ANY(:runs)"
 )
-FETCH = sa.text("FETCH 10000 FROM results_of_runs")
+FETCH = sa.text("FETCH :count FROM results_of_runs")
 CLOSE = sa.text("CLOSE results_of_runs")
 
 
