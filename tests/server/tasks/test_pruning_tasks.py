@@ -23,6 +23,9 @@ from ibutsu_server.tasks import db
 OLD = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 Call = Callable[[], dict[str, Any]]
 
+# Tasks that other tests made share the process with the application.
+pytestmark = pytest.mark.filterwarnings("ignore:Task name")
+
 
 @pytest.fixture
 def engine(database: DatabaseSettings, broker_url: str) -> Iterator[tuple[sa.Engine, Call]]:
