@@ -123,6 +123,8 @@ CALLS: dict[str, Call] = {
     ),
     "GET /api/run/{run_id}": Call(stranger="refused"),
     "PUT /api/run/{run_id}": Call(stranger="refused", json=field("source", "new")),
+    "PUT /api/run/{run_id}/pin": Call(stranger="refused"),
+    "DELETE /api/run/{run_id}/pin": Call(stranger="refused"),
     "POST /api/runs/bulk-update": Call(
         stranger="refused",
         json=field("metadata", {"new": 1}),

@@ -13,7 +13,6 @@ from celery import Celery, bootsteps
 from kombu import exceptions
 
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
-from ibutsu_core.retention import RetentionPolicy
 from ibutsu_core.settings import Application, Settings, load
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def scheduler_app() -> Celery:
     settings = read_settings(Application.SCHEDULER)
     _hand_to_celery(settings)
     return create_flask_celery_app(
-        create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=RetentionPolicy()
+        create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=settings.retention
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -78,6 +80,24 @@ class Client:
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return the run."""
         return self._call("GET", f"/run/{run_id}")
+
+    def pin_run(self, run_id: str, *, pinned: bool) -> dict[str, Any]:
+        """Pin the run, or unpin it; return it."""
+        return self._call("PUT" if pinned else "DELETE", f"/run/{run_id}/pin")
+
+    def find_project(self, name_or_id: str) -> dict[str, Any]:
+        """Return the project of that name or id."""
+        with contextlib.suppress(ValueError):
+            return self._call("GET", f"/project/{uuid.UUID(name_or_id)}")
+        found = self._call("GET", "/project", params={"filter": f"name={name_or_id}"}).get("projects") or []
+        if not found:
+            raise ClientError(f"There is no project {name_or_id!r}, or you are not a member of it.")
+        project: dict[str, Any] = found[0]
+        return project
+
+    def update_project(self, project_id: str, **fields: Any) -> dict[str, Any]:
+        """Change the project's fields; return it."""
+        return self._call("PUT", f"/project/{project_id}", json=fields)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         url = self._server.url

@@ -40,7 +40,7 @@ _TEXTS = frozenset(
 )  # fmt: skip
 _NUMBERS = frozenset(("duration", "weight"))
 _TIMES = frozenset(("start_time", "created"))
-_BOOLEANS = frozenset(("is_active", "is_superadmin"))
+_BOOLEANS = frozenset(("is_active", "is_superadmin", "pinned"))
 
 
 class FilterError(ValueError):

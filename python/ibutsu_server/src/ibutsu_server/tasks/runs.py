@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -10,7 +11,7 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 from flask import current_app
 
-from ibutsu_server.store import summary, uploads
+from ibutsu_server.store import partitions, summary, uploads
 from ibutsu_server.store.models import Run
 from ibutsu_server.tasks.importers import import_results
 from ibutsu_server.tasks.waiting import waiting
@@ -35,7 +36,8 @@ def update_run(run_id: str) -> dict[str, Any]:
 def sync_aborted_runs() -> dict[str, Any]:
     """Repair what an interrupted client, worker or broker left: untrue summaries, and imports that nobody works on.
 
-    Each run is a transaction of its own, so that one that fails does not keep back the others.
+    Each run is a transaction of its own, so that one that fails does not keep back the others. The partitions of the
+    coming months are made here too, where there are thousands of attempts before they are needed.
     """
     session = current_app.extensions["ibutsu_session"]()
     repaired = failed = 0
@@ -57,5 +59,8 @@ def sync_aborted_runs() -> dict[str, Any]:
         import_results.apply_async((str(import_id),), task_id=str(import_id), retries=retries)  # type: ignore[call-arg]
         uploads.mark_sent(session, import_id)
         session.commit()
-    logger.info("repaired %d runs, %d failed; sent %d imports again", repaired, failed, len(left))
-    return {"repaired": repaired, "failed": failed, "sent": len(left)}
+    with current_app.extensions["ibutsu_engine"].connect() as connection:
+        made = partitions.ensure(connection, dt.datetime.now(dt.UTC))
+    logger.info("repaired %d runs, %d failed; sent %d imports again; made partitions: %s", repaired, failed, len(left),
+                ", ".join(made) or "none")  # fmt: skip
+    return {"repaired": repaired, "failed": failed, "sent": len(left), "partitions": made}

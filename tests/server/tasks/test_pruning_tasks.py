@@ -1,0 +1,84 @@
+"""A task of retention ends with its budget, and leaves the rest to a message of its own."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from redis import Redis
+
+from ibutsu_core.celery_utils import create_flask_celery_app
+from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
+from ibutsu_server.applications import create_flask
+from ibutsu_server.store import retention
+from ibutsu_server.store.models import Run
+from ibutsu_server.tasks import db
+
+OLD = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+Call = Callable[[], dict[str, Any]]
+
+# Tasks that other tests made share the process with the application.
+pytestmark = pytest.mark.filterwarnings("ignore:Task name")
+
+
+@pytest.fixture
+def engine(database: DatabaseSettings, broker_url: str) -> Iterator[tuple[sa.Engine, Call]]:
+    """The worker's engine, with three old runs in its database, and the task, called in this process."""
+    celery = CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    flask = create_flask(Settings(application=Application.WORKER, celery=celery, database=database))
+    app = create_flask_celery_app(flask, "tests", settings=celery)
+    engine = flask.extensions["ibutsu_engine"]
+    with engine.begin() as connection:
+        for day in range(3):
+            started = OLD + dt.timedelta(days=day)
+            connection.execute(sa.insert(Run.__table__).values(id=uuid.uuid4(), start_time=started))  # type: ignore[arg-type]
+    task = app.tasks[db.prune_old_runs.name]
+
+    def call() -> dict[str, Any]:
+        told: dict[str, Any] = task.apply(args=("12",), throw=True).get()
+        return told
+
+    yield engine, call
+    assert engine.pool.checkedout() == 0
+    app.close()
+    engine.dispose()
+
+
+def sent(broker_url: str) -> list[tuple[str, Any, bool]]:
+    """Return the messages on the queue: the task, its arguments, and whether it is for later."""
+    with Redis.from_url(broker_url) as client:
+        messages = [json.loads(one) for one in client.lrange("ibutsu", 0, -1)]  # type: ignore[union-attr]
+    return [
+        (one["headers"]["task"], json.loads(base64.b64decode(one["body"]))[0], one["headers"]["eta"] is not None)
+        for one in messages
+    ]
+
+
+def test_what_the_budget_leaves_is_sent_again_with_the_same_arguments(
+    engine: tuple[sa.Engine, Call], broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "BUDGET", 0.0)
+    monkeypatch.setattr(retention, "MOST_RUNS", 1)
+    told = [engine[1]() for _ in range(4)]
+    assert [(one["runs"], one["complete"]) for one in told] == [(1, False), (1, False), (1, False), (0, True)]
+    assert (
+        sent(broker_url) == [(db.prune_old_runs.name, ["12"], True)] * 3
+        or [(name, args) for name, args, _ in sent(broker_url)] == [(db.prune_old_runs.name, ["12"])] * 3
+    )
+
+
+def test_a_task_that_finds_another_at_it_deletes_nothing_and_comes_back(
+    engine: tuple[sa.Engine, Call], broker_url: str
+) -> None:
+    with engine[0].connect() as connection, retention.exclusive(connection) as mine:
+        assert mine
+        told = engine[1]()
+    assert (told["runs"], told["complete"]) == (0, False)
+    assert sent(broker_url) == [(db.prune_old_runs.name, ["12"], True)]
+    assert engine[1]()["runs"] == 3
