@@ -12,29 +12,30 @@ from flask import current_app
 
 from ibutsu_core.retention import Kind, RetentionPolicy
 from ibutsu_server.store import retention, uploads
+from ibutsu_server.tasks.maintenance import MaintenanceTask
 
 logger = get_task_logger(__name__)
 
 
-@shared_task(name="ibutsu_server.tasks.db.prune_old_files")
+@shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_files")
 def prune_old_files(months: int | str) -> dict[str, Any]:
     """Delete the artifacts that are older than so many months."""
     return _prune(Kind.ARTIFACTS, months)
 
 
-@shared_task(name="ibutsu_server.tasks.db.prune_old_results")
+@shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_results")
 def prune_old_results(months: int | str) -> dict[str, Any]:
     """Delete the results that are older than so many months, with their artifacts."""
     return _prune(Kind.RESULTS, months)
 
 
-@shared_task(name="ibutsu_server.tasks.db.prune_old_runs")
+@shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_runs")
 def prune_old_runs(months: int | str) -> dict[str, Any]:
     """Delete the runs that are older than so many months, with their results and artifacts."""
     return _prune(Kind.RUNS, months)
 
 
-@shared_task(name="ibutsu_server.tasks.db.prune_old_import_files")
+@shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_import_files")
 def prune_old_import_files(days: int | str) -> dict[str, Any]:
     """Delete the uploads whose import failed more than so many days ago; those of imports that are done are gone."""
     if int(days) < 1:
