@@ -10,6 +10,7 @@ COMMANDS = {
     "db": "ibutsu_server.admin:db",
     "import": "ibutsu_server.client.importing:import_command",
     "imports": "ibutsu_server.client.imports:imports",
+    "maintenance": "ibutsu_server.client.maintenance:maintenance",
     "token": "ibutsu_server.admin:token",
     "up": "ibutsu_server.embedded.command:up",
 }

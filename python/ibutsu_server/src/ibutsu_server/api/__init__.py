@@ -10,8 +10,8 @@ from ibutsu_server.api import access, broker, errors, openapi, run_page, run_tas
 from ibutsu_server.api.blueprint import api
 
 _RESOURCES = (
-    "admin_projects", "admin_users", "artifacts", "dashboards", "groups", "health", "imports", "login", "projects",
-    "results", "runs", "tasks", "users", "widget_configs", "widgets",
+    "admin_maintenance", "admin_projects", "admin_users", "artifacts", "dashboards", "groups", "health", "imports",
+    "login", "projects", "results", "runs", "tasks", "users", "widget_configs", "widgets",
 )  # fmt: skip
 
 

@@ -443,6 +443,27 @@ class Import(Out):
     metadata: ImportMetadata
 
 
+class Maintenance(Out):
+    """A slot of a periodic task, or such a task sent without one, and what it did. `error` says why it failed.
+
+    A slot is `skipped` where its entry was new, and `waiting` where it is to be tried again.
+    """
+
+    id: uuid.UUID
+    entry: str | None
+    task: str
+    slot: Instant | None
+    status: Literal["skipped", "waiting", "running", "done", "error"]
+    sent: Instant | None
+    started: Instant | None
+    finished: Instant | None
+    worker: str | None
+    attempts: int
+    counts: dict[str, int | float] | None
+    bytes: int | None
+    error: str | None
+
+
 class Dashboard(Out):
     """A page of widgets, of a project or, without one, of a user."""
 
@@ -581,6 +602,13 @@ class Imports(Out):
     """A page of imports."""
 
     imports: list[Import]
+    pagination: Pagination
+
+
+class MaintenanceList(Out):
+    """A page of the ledger of maintenance."""
+
+    maintenance: list[Maintenance]
     pagination: Pagination
 
 

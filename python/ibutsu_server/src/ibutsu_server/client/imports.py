@@ -34,7 +34,7 @@ def imports(context: click.Context, url: str | None, token: str | None) -> None:
 @click.pass_obj
 def list_imports(access: tuple[str | None, str | None], *, status: str | None, count: int) -> None:
     """List imports, the newest first."""
-    with _client(access) as client:
+    with connected(access) as client:
         found = client.get_imports(status=status, count=count)
     out = console()
     if not out.is_terminal:
@@ -60,7 +60,7 @@ def retry(access: tuple[str | None, str | None], *, import_ids: tuple[str, ...])
             uuid.UUID(one)
             continue
         raise click.BadParameter(f"{one!r} is not the id of an import.", param_hint="ID")
-    with _client(access) as client:
+    with connected(access) as client:
         frontend = client.frontend()
         done = [_retried(client, one, frontend) for one in import_ids]
     if not all(done):
@@ -89,7 +89,8 @@ def _explained(one: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _client(access: tuple[str | None, str | None]) -> Iterator[Client]:
+def connected(access: tuple[str | None, str | None]) -> Iterator[Client]:
+    """Give a connection to the server that `--url` and `--token` name; what goes wrong ends the command."""
     try:
         with Client(find_server(*access, os.environ, Path.cwd())) as client:
             yield client
