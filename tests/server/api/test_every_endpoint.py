@@ -201,6 +201,7 @@ CALLS: dict[str, Call] = {
     "GET /api/dashboard/{dashboard_id}": Call(stranger="refused"),
     "PUT /api/dashboard/{dashboard_id}": Call(stranger="refused", json=field("title", "New")),
     "DELETE /api/dashboard/{dashboard_id}": Call(stranger="refused"),
+    "GET /api/admin/maintenance": Call(stranger="superadmins only"),
     "GET /api/admin/user": Call(stranger="superadmins only"),
     "POST /api/admin/user": Call(stranger="superadmins only", json=field("email", "new@example.com")),
     "GET /api/admin/user/{user_id}": Call(stranger="superadmins only"),

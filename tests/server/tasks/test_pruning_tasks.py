@@ -15,16 +15,15 @@ from redis import Redis
 
 from ibutsu_core.celery_utils import create_flask_celery_app
 from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
+from ibutsu_core.slots import Slot
 from ibutsu_server.applications import create_flask
 from ibutsu_server.store import retention
-from ibutsu_server.store.models import Run
+from ibutsu_server.store.models import Maintenance, Run
 from ibutsu_server.tasks import db
 
 OLD = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+SLOT = Slot("prune-old-runs", OLD, OLD)
 Call = Callable[[], dict[str, Any]]
-
-# Tasks that other tests made share the process with the application.
-pytestmark = pytest.mark.filterwarnings("ignore:Task name")
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def engine(database: DatabaseSettings, broker_url: str) -> Iterator[tuple[sa.Eng
     task = app.tasks[db.prune_old_runs.name]
 
     def call() -> dict[str, Any]:
-        told: dict[str, Any] = task.apply(args=("12",), throw=True).get()
+        told: dict[str, Any] = task.apply(args=("12",), throw=True, headers=SLOT.headers()).get()
         return told
 
     yield engine, call
@@ -50,27 +49,32 @@ def engine(database: DatabaseSettings, broker_url: str) -> Iterator[tuple[sa.Eng
     engine.dispose()
 
 
-def sent(broker_url: str) -> list[tuple[str, Any, bool]]:
-    """Return the messages on the queue: the task, its arguments, and whether it is for later."""
+def sent(broker_url: str) -> list[tuple[str, Slot | None, Any, float]]:
+    """Return the messages on the queue: the task, its slot, its arguments, and in how many minutes it may run."""
     with Redis.from_url(broker_url) as client:
         messages = [json.loads(one) for one in client.lrange("ibutsu", 0, -1)]  # type: ignore[union-attr]
     return [
-        (one["headers"]["task"], json.loads(base64.b64decode(one["body"]))[0], one["headers"]["eta"] is not None)
-        for one in messages
+        (head["task"], Slot.of(head), json.loads(base64.b64decode(body))[0], _minutes(head["eta"]))
+        for head, body in ((one["headers"], one["body"]) for one in messages)
     ]
 
 
-def test_what_the_budget_leaves_is_sent_again_with_the_same_arguments(
+def _minutes(eta: str | None) -> float:
+    return round((dt.datetime.fromisoformat(eta) - dt.datetime.now(dt.UTC)).total_seconds() / 60) if eta else 0
+
+
+def test_what_the_budget_leaves_is_sent_again_for_the_same_slot(
     engine: tuple[sa.Engine, Call], broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(db, "BUDGET", 0.0)
     monkeypatch.setattr(retention, "MOST_RUNS", 1)
     told = [engine[1]() for _ in range(4)]
     assert [(one["runs"], one["complete"]) for one in told] == [(1, False), (1, False), (1, False), (0, True)]
-    assert (
-        sent(broker_url) == [(db.prune_old_runs.name, ["12"], True)] * 3
-        or [(name, args) for name, args, _ in sent(broker_url)] == [(db.prune_old_runs.name, ["12"])] * 3
-    )
+    assert sent(broker_url) == [(db.prune_old_runs.name, SLOT, ["12"], 0)] * 3
+    with engine[0].connect() as connection:
+        row = connection.execute(sa.select(Maintenance.__table__)).one()
+    assert (row.status, row.parts, row.attempts, row.counts["runs"]) == ("done", 3, 4, 3)
+    assert "taken" in engine[1]()
 
 
 def test_a_task_that_finds_another_at_it_deletes_nothing_and_comes_back(
@@ -80,5 +84,5 @@ def test_a_task_that_finds_another_at_it_deletes_nothing_and_comes_back(
         assert mine
         told = engine[1]()
     assert (told["runs"], told["complete"]) == (0, False)
-    assert sent(broker_url) == [(db.prune_old_runs.name, ["12"], True)]
+    assert sent(broker_url) == [(db.prune_old_runs.name, SLOT, ["12"], 1)]
     assert engine[1]()["runs"] == 3

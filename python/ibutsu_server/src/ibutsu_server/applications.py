@@ -134,11 +134,14 @@ def worker_app() -> Celery:
 
 def scheduler_app() -> Celery:
     """Make the scheduler's application: the schedule, no task modules."""
+    from ibutsu_core.beat import EXTENSION
+    from ibutsu_server.store.ledger import Ledger
+
     settings = read_settings(Application.SCHEDULER)
     _hand_to_celery(settings)
-    return create_flask_celery_app(
-        create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=settings.retention
-    )
+    flask_app = create_flask(settings)
+    flask_app.extensions[EXTENSION] = Ledger(flask_app.extensions["ibutsu_engine"])
+    return create_flask_celery_app(flask_app, "ibutsu_scheduler", settings=settings.celery, policy=settings.retention)
 
 
 def backend_app() -> Flask:

@@ -291,6 +291,45 @@ class UploadChunk(Base):
     data: Mapped[bytes]
 
 
+class Maintenance(Base):
+    """The ledger of maintenance: a row for each slot of a periodic task, and for each such task sent without one.
+
+    `entry` and `slot` are those of the schedule. `started` is when its last worker began, None where the entry was new
+    and the slot is not made up for; `attempts` counts how often one began. `worker` is who did it or is at it, None
+    while it waits to be tried again or continued. `parts` counts those that ended with their time, and are continued by
+    another message. `counts` is what the task says it did in all, without its `bytes`; `error` is a sentence.
+    """
+
+    __tablename__ = "maintenance"
+    __table_args__ = (
+        sa.UniqueConstraint("entry", "slot"),
+        sa.Index("ix_maintenance_finished", "finished", "id"),
+        sa.Index("uq_maintenance_task_id", "task_id", unique=True, postgresql_where=sa.text("slot IS NULL")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    entry: Mapped[str | None]
+    task: Mapped[str]
+    task_id: Mapped[str | None]
+    slot: Mapped[dt.datetime | None]
+    sent: Mapped[dt.datetime | None]
+    started: Mapped[dt.datetime | None]
+    finished: Mapped[dt.datetime | None]
+    worker: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    parts: Mapped[int] = mapped_column(default=0, server_default="0")
+    counts: Mapped[dict[str, Any] | None]
+    bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+    error: Mapped[str | None]
+    status: Mapped[str] = mapped_column(
+        sa.Computed(
+            "CASE WHEN started IS NULL THEN 'skipped' WHEN finished IS NOT NULL AND error IS NULL THEN 'done' "
+            "WHEN finished IS NOT NULL THEN 'error' WHEN worker IS NULL THEN 'waiting' ELSE 'running' END",
+            persisted=True,
+        )
+    )
+
+
 class Dashboard(Base):
     """A page of widgets, of a project or, without one, of a user."""
 

@@ -17,6 +17,7 @@ from ibutsu_core.settings import LONGEST_TASK, Settings
 from ibutsu_server.store import policies, retention
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.pruned import Pruned
+from ibutsu_server.tasks.maintenance import AGAIN_IN, MaintenanceTask
 
 logger = get_task_logger(__name__)
 
@@ -27,25 +28,25 @@ ANOTHER_TIME = 60
 """Seconds after which a task that found another one at it comes back."""
 
 
-@shared_task(bind=True, name="ibutsu_server.tasks.db.prune_old_files")
+@shared_task(bind=True, base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_files")
 def prune_old_files(self: Task[Any, Any], months: int | str) -> dict[str, Any]:
     """Delete the artifacts that are older than so many months, and the uploads of imports that failed as long ago."""
     return _prune(self, Kind.ARTIFACTS, months)
 
 
-@shared_task(bind=True, name="ibutsu_server.tasks.db.prune_old_results")
+@shared_task(bind=True, base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_results")
 def prune_old_results(self: Task[Any, Any], months: int | str) -> dict[str, Any]:
     """Delete the results that are older than so many months, with their artifacts."""
     return _prune(self, Kind.RESULTS, months)
 
 
-@shared_task(bind=True, name="ibutsu_server.tasks.db.prune_old_runs")
+@shared_task(bind=True, base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_runs")
 def prune_old_runs(self: Task[Any, Any], months: int | str) -> dict[str, Any]:
     """Delete the runs that are older than so many months, with their results and artifacts."""
     return _prune(self, Kind.RUNS, months)
 
 
-@shared_task(bind=True, name="ibutsu_server.tasks.db.prune_old_import_files")
+@shared_task(bind=True, base=MaintenanceTask, name="ibutsu_server.tasks.db.prune_old_import_files")
 def prune_old_import_files(self: Task[Any, Any], days: int | str) -> dict[str, Any]:
     """Delete the uploads whose import failed more than so many days ago; those of imports that are done are gone."""
     if int(days) < 1:
@@ -84,11 +85,6 @@ def _work(task: Task[Any, Any], cutoff: dt.datetime, prune: Callable[[Batches], 
         pruned = prune(Batches(connection, budget=budget)) if mine else Pruned(complete=False)
     told = {"cutoff": cutoff.isoformat(), **pruned.as_dict(), "seconds": round(time.monotonic() - begun, 3)}
     logger.info("%s, cut-off %s: %s", task.name, cutoff.isoformat(), told)
-    if not pruned.complete:
-        arguments = tuple(task.request.args or ()), dict(task.request.kwargs or {})
-        if mine:
-            task.apply_async(*arguments)
-        else:
-            logger.info("another worker is pruning; this comes back in %d s", ANOTHER_TIME)
-            task.apply_async(*arguments, countdown=ANOTHER_TIME)
-    return told
+    if not mine:
+        logger.info("another worker is pruning; this comes back in %d s", ANOTHER_TIME)
+    return told if pruned.complete else told | {AGAIN_IN: 0 if mine else ANOTHER_TIME}

@@ -14,6 +14,7 @@ from flask import current_app
 from ibutsu_server.store import partitions, summary, uploads
 from ibutsu_server.store.models import Run
 from ibutsu_server.tasks.importers import import_results
+from ibutsu_server.tasks.maintenance import MaintenanceTask
 from ibutsu_server.tasks.waiting import waiting
 
 logger = get_task_logger(__name__)
@@ -32,7 +33,7 @@ def update_run(run_id: str) -> dict[str, Any]:
     return {"run_id": run_id, "found": found, "summary": run.summary if run else None}
 
 
-@shared_task(name="ibutsu_server.tasks.runs.sync_aborted_runs")
+@shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.runs.sync_aborted_runs")
 def sync_aborted_runs() -> dict[str, Any]:
     """Repair what an interrupted client, worker or broker left: untrue summaries, and imports that nobody works on.
 
