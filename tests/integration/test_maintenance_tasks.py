@@ -89,8 +89,8 @@ def test_a_run_takes_its_results_and_artifacts_along(session: Session, call: Cal
     add_run(session, 14)
     kept = add_run(session, 11)
     assert call("db.prune_old_runs", 12) | {"cutoff": "", "seconds": 0} == {
-        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "uploads": 0, "bytes": 21, "disk": 0, "in_use": 0,
-        "complete": True, "seconds": 0,
+        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "uploads": 0, "imports": 0, "bytes": 21, "disk": 0,
+        "in_use": 0, "complete": True, "seconds": 0,
     }  # fmt: skip
     assert counts(session) == (1, 2, 3, 3)
     assert session.get(Run, kept) is not None

@@ -75,6 +75,7 @@ def test_a_dry_run_prints_the_table_that_pruning_prints(
         "uploads\t0\t0\t-\t-",
         f"results\t1\t0\t{instant}\t{instant}",
         f"runs\t1\t0\t{instant}\t{instant}",
+        "imports\t0\t0\t-\t-",
     ]
     assert runs_left(database) == set(old)
     assert ibutsu("prune", "--project", "other").stdout == shown.stdout

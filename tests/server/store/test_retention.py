@@ -75,7 +75,8 @@ class AnArtifact:
 class AnUpload:
     project: int | None
     age: int
-    failed: bool
+    status: str
+    run: int | None
     id: uuid.UUID = dataclasses.field(default_factory=uuid.uuid4)
 
 
@@ -114,7 +115,8 @@ def a_history(draw: st.DrawFn) -> History:
     of_runs = st.builds(AnArtifact, st.integers(0, len(runs) - 1), st.none(), ages, st.integers(0, 9))
     of_results = st.builds(AnArtifact, st.none(), st.integers(0, len(results) - 1), ages, st.integers(0, 9))
     artifacts = draw(st.lists(of_results | of_runs, max_size=25))
-    uploads = draw(st.lists(st.builds(AnUpload, projects, ages, st.booleans()), max_size=4))
+    outcomes = st.sampled_from(("error", "pending", "done"))
+    uploads = draw(st.lists(st.builds(AnUpload, projects, ages, outcomes, in_runs), max_size=6))
     return History(draw(a_policy()), own, runs, results, artifacts, uploads)
 
 
@@ -124,7 +126,8 @@ class Model:
     def __init__(self, history: History) -> None:
         self.history = history
         self.runs, self.results = list(history.runs), list(history.results)
-        self.artifacts, self.uploads = list(history.artifacts), list(history.uploads)
+        self.artifacts, self.imports = list(history.artifacts), list(history.uploads)
+        self.uploads = [one for one in history.uploads if one.status != "done"]
 
     def prune(self, kind: Kind, now: dt.datetime) -> None:
         def old(project: int | None, age: int, pinned: bool = False) -> bool:
@@ -133,13 +136,17 @@ class Model:
 
         if kind is Kind.ARTIFACTS:
             self.artifacts = [one for one in self.artifacts if not old(self._project(one), one.age, self._pinned(one))]
-            self.uploads = [one for one in self.uploads if not (one.failed and old(one.project, one.age))]
+            self.uploads = [one for one in self.uploads if not (one.status == "error" and old(one.project, one.age))]
         elif kind is Kind.RESULTS:
             self.results = [one for one in self.results if not old(one.project, one.age, self._pinned(one))]
         else:
             self.runs = [one for one in self.runs if not old(one.project, one.age, one.pinned)]
+            self.imports = [one for one in self.imports if self._matters(one) or not old(one.project, one.age)]
         self.results = [one for one in self.results if one.run is None or self.history.runs[one.run] in self.runs]
         self.artifacts = [one for one in self.artifacts if self._owner(one) in (*self.runs, *self.results)]
+
+    def _matters(self, one: AnUpload) -> bool:
+        return one in self.uploads or (one.run is not None and self.history.runs[one.run] in self.runs)
 
     def _owner(self, one: AnArtifact) -> ARun | AResult:
         return self.history.runs[one.run] if one.run is not None else self.history.results[one.result or 0]
@@ -154,7 +161,8 @@ class Model:
         return run is not None and self.history.runs[run].pinned
 
     def ids(self) -> dict[str, set[uuid.UUID]]:
-        return {name: {one.id for one in getattr(self, name)} for name in ("runs", "results", "artifacts", "uploads")}
+        tables = ("runs", "results", "artifacts", "uploads", "imports")
+        return {name: {one.id for one in getattr(self, name)} for name in tables}
 
 
 def store(connection: sa.Connection, history: History) -> None:
@@ -187,10 +195,11 @@ def store(connection: sa.Connection, history: History) -> None:
         (ArtifactChunk, [{"artifact_id": one.id, "position": position, "data": b"x"}
                          for one in history.artifacts for position in range(one.size)]),
         (Import, [{"id": one.id, "filename": "f", "format": "junit", "size": 2, "sha256": "", "finished": at(one.age),
-                   "status": "error" if one.failed else "pending", "project_id": of(one.project)}
+                   "created": at(one.age), "status": one.status, "project_id": of(one.project),
+                   "run_id": None if one.run is None else history.runs[one.run].id}
                   for one in history.uploads]),
         (UploadChunk, [{"import_id": one.id, "position": position, "data": b"x"}
-                       for one in history.uploads for position in range(2)]),
+                       for one in history.uploads if one.status != "done" for position in range(2)]),
     ]  # fmt: skip
     with connection.begin():
         for model, rows in tables:
@@ -206,6 +215,7 @@ def left(connection: sa.Connection) -> dict[str, set[uuid.UUID]]:
             "results": set(connection.scalars(sa.select(Result.id))),
             "artifacts": set(connection.scalars(sa.select(Artifact.id))),
             "uploads": set(connection.scalars(sa.select(UploadChunk.import_id))),
+            "imports": set(connection.scalars(sa.select(Import.id))),
         }
         sizes = {key: size for key, size in connection.execute(sa.select(Artifact.id, Artifact.size)) if size}
         pieces = sa.select(ArtifactChunk.artifact_id, sa.func.count()).group_by(ArtifactChunk.artifact_id)
@@ -292,7 +302,7 @@ def test_one_project_alone_is_pruned(connection: sa.Connection) -> None:
     runs = [ARun(project, 700, dated, pinned=False) for project in (0, 1, None) for dated in (True, False)]
     results = [AResult(run.project, number, 700, run.dated) for number, run in enumerate(runs)]
     artifacts = [AnArtifact(None, number, 700, 2) for number in range(len(results))]
-    uploads = [AnUpload(project, 700, failed=True) for project in (0, 1, None)]
+    uploads = [AnUpload(project, 700, "error", None) for project in (0, 1, None)]
     store(connection, History(RetentionPolicy(), [None, None], runs, results, artifacts, uploads))
     with connection.begin():
         project = connection.scalar(sa.select(Run.project_id).where(Run.id == runs[2].id))
@@ -301,7 +311,7 @@ def test_one_project_alone_is_pruned(connection: sa.Connection) -> None:
     pruned = retention.prune(Batches(connection), only, Kind, BASE)
     assert pruned.tallies == planned.tallies
     assert {name: tally.gone for name, tally in pruned.tallies.items()} == {
-        "artifacts": 2, "uploads": 1, "results": 2, "runs": 2,
+        "artifacts": 2, "uploads": 1, "results": 2, "runs": 2, "imports": 1,
     }  # fmt: skip
     assert left(connection)["runs"] == {run.id for run in runs if run.project != 1}
 

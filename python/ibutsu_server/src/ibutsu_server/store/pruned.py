@@ -28,7 +28,8 @@ class Tally:
 
 @dataclasses.dataclass(slots=True)
 class Pruned:
-    """What was deleted, or would be. `uploads` are those of failed imports.
+    """What was deleted, or would be. `uploads` are those of failed imports, `imports` the records of
+    imports of which nothing else is left.
 
     `disk` are the bytes that the disk got back at once, from partitions that went as a whole; other space is used
     again. `in_use` are old rows that somebody else had locked: they stay until the next time. `complete` is false where
@@ -39,6 +40,7 @@ class Pruned:
     results: Tally = dataclasses.field(default_factory=Tally)
     runs: Tally = dataclasses.field(default_factory=Tally)
     uploads: Tally = dataclasses.field(default_factory=Tally)
+    imports: Tally = dataclasses.field(default_factory=Tally)
     disk: int = 0
     in_use: int = 0
     batches: int = 0
@@ -47,7 +49,7 @@ class Pruned:
     @property
     def tallies(self) -> dict[str, Tally]:
         """The tables and their tallies."""
-        return {name: getattr(self, name) for name in ("artifacts", "uploads", "results", "runs")}
+        return {name: getattr(self, name) for name in ("artifacts", "uploads", "results", "runs", "imports")}
 
     @property
     def bytes(self) -> int:

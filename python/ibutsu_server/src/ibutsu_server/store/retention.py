@@ -84,6 +84,7 @@ def prune(
         if Kind.RUNS in wanted:
             for project, instant in policies.each(Kind.RUNS, now):
                 work.runs(project, instant)
+            work.imports(policies.cutoffs(Kind.RUNS, now))
     except OutOfTimeError:
         work.pruned.complete = False
     work.pruned.batches = batches.count
@@ -154,6 +155,13 @@ class _Work:
                 old = [row.id for row in page if row.goes]
                 self._finish(old, self._empty_runs, lambda ids: self._delete_runs(ids, cutoff))
                 key = {"after": page[-1].last, "after_id": page[-1].id}
+
+    def imports(self, cutoffs: Cutoffs) -> None:
+        """Delete the record of old imports that nothing is left of: no run, and no upload."""
+        if cutoffs.latest is not None:
+            parameters = {**cutoffs.as_parameters(), "latest": cutoffs.latest}
+            for _ in self._walk("imports", lambda _: sql.IMPORTS, parameters):
+                pass
 
     def _walk(
         self, table: str, statement: Callable[[Pace], sa.TextClause], parameters: Mapping[str, Any]

@@ -46,14 +46,22 @@ _PLAN = sa.text(
             OR artifacts.upload_date < coalesce(own.artifacts, :artifacts))
     ),
     old_uploads AS MATERIALIZED (
-        SELECT size, coalesce(finished, created) AS age FROM imports LEFT JOIN own USING (project_id)
+        SELECT imports.id, size, coalesce(finished, created) AS age FROM imports LEFT JOIN own USING (project_id)
         WHERE status = 'error' AND coalesce(finished, created) < coalesce(own.artifacts, :artifacts)
           AND EXISTS (SELECT FROM upload_chunks WHERE upload_chunks.import_id = imports.id)
+    ),
+    old_imports AS MATERIALIZED (
+        SELECT coalesce(finished, created) AS age FROM imports LEFT JOIN own USING (project_id)
+        WHERE status IN ('done', 'error') AND coalesce(finished, created) < coalesce(own.runs, :runs)
+          AND NOT EXISTS (SELECT FROM runs WHERE id = run_id AND id NOT IN (SELECT id FROM old_runs))
+          AND NOT EXISTS (SELECT FROM upload_chunks
+                          WHERE import_id = imports.id AND import_id NOT IN (SELECT id FROM old_uploads))
     )
     SELECT 'runs', count(*), 0, min(age), max(age) FROM old_runs
     UNION ALL SELECT 'results', count(*), 0, min(age), max(age) FROM old_results
     UNION ALL SELECT 'artifacts', count(*), coalesce(sum(size), 0)::bigint, min(age), max(age) FROM old_artifacts
     UNION ALL SELECT 'uploads', count(*), coalesce(sum(size), 0)::bigint, min(age), max(age) FROM old_uploads
+    UNION ALL SELECT 'imports', count(*), 0, min(age), max(age) FROM old_imports
     """
 )
 

@@ -192,6 +192,32 @@ def artifacts_of(owner: str) -> sa.TextClause:
 ARTIFACTS_OF_RUNS = artifacts_of("run_id")
 ARTIFACTS_OF_RESULTS = artifacts_of("result_id")
 
+IMPORTS = sa.text(
+    """
+    WITH page AS MATERIALIZED (
+        SELECT id, created FROM imports
+        WHERE created < :latest AND (created, id) > (:after, CAST(:after_id AS uuid))
+        ORDER BY created, id LIMIT :size
+    ),
+    held AS MATERIALIZED (
+        SELECT imports.id, coalesce(finished, imports.created) AS age FROM imports JOIN page ON page.id = imports.id
+        LEFT JOIN unnest(CAST(:projects AS uuid[]), CAST(:cutoffs AS timestamptz[])) AS own (project_id, cutoff)
+            ON own.project_id = imports.project_id
+        WHERE status IN ('done', 'error')
+          AND coalesce(finished, imports.created) < coalesce(own.cutoff, CAST(:cutoff AS timestamptz))
+          AND NOT EXISTS (SELECT FROM runs WHERE runs.id = imports.run_id)
+          AND NOT EXISTS (SELECT FROM upload_chunks WHERE upload_chunks.import_id = imports.id)
+        FOR UPDATE OF imports SKIP LOCKED
+    ),
+    gone AS (DELETE FROM imports USING held WHERE imports.id = held.id RETURNING held.age)
+    SELECT (SELECT count(*) FROM page) AS seen,
+           (SELECT created FROM page ORDER BY created DESC, id DESC LIMIT 1) AS last,
+           (SELECT id FROM page ORDER BY created DESC, id DESC LIMIT 1) AS last_id,
+           count(*) AS gone, 0 AS bytes, NULL AS large, min(age) AS oldest, max(age) AS newest FROM gone
+    """
+)
+"""Delete a page of imports that ended long ago, whose run and upload are gone."""
+
 KEPT_ARTIFACTS = f"""
     SELECT artifacts.id FROM artifacts {_OWNERS.format(table="artifacts")}
     WHERE artifacts.id >= :lower AND artifacts.id < :upper AND {_OLD_ARTIFACT.format(table="artifacts")} IS NOT TRUE
