@@ -135,12 +135,12 @@ def test_what_was_cut_short_is_repaired(
     session.execute(sa.text(f"DROP TABLE {newest}"))
     session.commit()
     outcome = call("runs.sync_aborted_runs")
-    assert outcome == {"repaired": 1, "failed": 0, "sent": 2, "partitions": [newest]}
+    assert outcome == {"repaired": 1, "failed": 0, "aborted": 0, "sent": 2, "partitions": [newest]}
     call("runs.update_run", str(untrue))  # Behind the two imports in the queue of one worker.
     session.rollback()
     statuses = {row.id: row.status for row in session.scalars(sa.select(Import))}
     assert statuses == {forgotten: "done", lost: "done", fresh: "pending"}
-    assert call("runs.sync_aborted_runs") == {"repaired": 0, "failed": 0, "sent": 0, "partitions": []}
+    assert call("runs.sync_aborted_runs") == {"repaired": 0, "failed": 0, "aborted": 0, "sent": 0, "partitions": []}
 
 
 def test_start_times_that_a_client_left_out_are_filled(session: Session, call: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 from flask import current_app
 
-from ibutsu_server.store import partitions, summary, uploads
+from ibutsu_server.store import aborted, partitions, summary, uploads
 from ibutsu_server.store.models import Run
 from ibutsu_server.tasks.importers import import_results
 from ibutsu_server.tasks.maintenance import MaintenanceTask
@@ -21,6 +21,9 @@ logger = get_task_logger(__name__)
 
 RECENT_HOURS = 14 * 24
 """How far back `sync_aborted_runs` looks."""
+
+QUIET_MINUTES = 60
+"""How long a run that lacks results must have got none to count as aborted."""
 
 
 @shared_task(name="ibutsu_server.tasks.runs.update_run")
@@ -36,6 +39,8 @@ def update_run(run_id: str) -> dict[str, Any]:
 @shared_task(base=MaintenanceTask, name="ibutsu_server.tasks.runs.sync_aborted_runs")
 def sync_aborted_runs() -> dict[str, Any]:
     """Repair what an interrupted client, worker or broker left: untrue summaries, and imports that nobody works on.
+
+    Runs whose client went away before all was run are marked.
 
     Each run is a transaction of its own, so that one that fails does not keep back the others. The partitions of the
     coming months are made here too, where there are thousands of attempts before they are needed.
@@ -53,6 +58,8 @@ def sync_aborted_runs() -> dict[str, Any]:
             session.rollback()
             failed += 1
             logger.exception("run %s: its summary could not be repaired", run_id)
+    marked = aborted.mark(session, hours=RECENT_HOURS, quiet_minutes=QUIET_MINUTES)
+    session.commit()
     left = uploads.left_over(session, lambda: waiting(celery))
     session.commit()  # Ends the transaction that holds their locks, before a worker takes them.
     for import_id, retries in left:
@@ -62,6 +69,8 @@ def sync_aborted_runs() -> dict[str, Any]:
         session.commit()
     with current_app.extensions["ibutsu_engine"].connect() as connection:
         made = partitions.ensure(connection, dt.datetime.now(dt.UTC))
-    logger.info("repaired %d runs, %d failed; sent %d imports again; made partitions: %s", repaired, failed, len(left),
-                ", ".join(made) or "none")  # fmt: skip
-    return {"repaired": repaired, "failed": failed, "sent": len(left), "partitions": made}
+    logger.info(
+        "repaired %d runs, %d failed; marked %d as aborted; sent %d imports again; made partitions: %s",
+        repaired, failed, marked, len(left), ", ".join(made) or "none",
+    )  # fmt: skip
+    return {"repaired": repaired, "failed": failed, "aborted": marked, "sent": len(left), "partitions": made}
