@@ -35,7 +35,7 @@ def create(email: str, name: str, superadmin: bool, expires: int | None) -> None
     local, _, domain = email.partition("@")
     if not local or not domain or any(character.isspace() or character == "\x00" for character in email):
         raise click.BadParameter(f"{email!r} is not an e-mail address.", param_hint="--email")
-    with _database() as settings, _session(settings) as session:
+    with database() as settings, admin_session(settings) as session:
         user = accounts.ensure_user(session, email=email, is_superadmin=superadmin)
         if not user.is_active:
             raise click.ClickException(f"The user {email} is not active, so a token would not be accepted.")
@@ -53,7 +53,7 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the schema to what this version expects; does nothing where it is there."""
-    with _database() as settings:
+    with database() as settings:
         before = _revision(settings)
         migrate.upgrade(settings)
         after = _revision(settings)
@@ -63,7 +63,7 @@ def upgrade() -> None:
 @db.command()
 def current() -> None:
     """Say which revision the schema has, and which one this version expects."""
-    with _database() as settings:
+    with database() as settings:
         revision = _revision(settings)
     click.echo(f"The schema is {_called(revision)}; this version expects {migrate.head()}.")
 
@@ -84,7 +84,7 @@ def database_settings() -> DatabaseSettings:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[DatabaseSettings]:
+def database() -> Iterator[DatabaseSettings]:
     """Give the settings; what the database refuses becomes a sentence without the driver's text, which has secrets."""
     settings = database_settings()
     try:
@@ -107,7 +107,8 @@ def _database() -> Iterator[DatabaseSettings]:
 
 
 @contextlib.contextmanager
-def _session(settings: DatabaseSettings) -> Iterator[Session]:
+def admin_session(settings: DatabaseSettings) -> Iterator[Session]:
+    """Give a session, which is not committed."""
     engine = create_engine(settings, application="ibutsu-admin", pool_size=1)
     try:
         with Session(engine) as session:
@@ -117,7 +118,7 @@ def _session(settings: DatabaseSettings) -> Iterator[Session]:
 
 
 def _revision(settings: DatabaseSettings) -> str | None:
-    with _session(settings) as session:
+    with admin_session(settings) as session:
         return migrate.current(session.connection())
 
 
