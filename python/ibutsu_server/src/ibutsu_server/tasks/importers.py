@@ -71,6 +71,8 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
     if row is None or not uploads.lock(session(), import_id):
         logger.info("import %s: nothing to do; it has ended, another worker is at it, or it does not exist", import_id)
         return {"import_id": file_id, "imported": False}
+    # What its name promises; an upload that cannot be read is of no other format.
+    logs.bind(format=row.format)
     try:
         _refuse_endless(row)
         loaded = _load(self, session(), row)
