@@ -2,8 +2,8 @@
 
 Two workers run side by side, each with one child: ours as it is, with its metrics and logs, and one of plain Celery
 with our configuration and nothing else. In ours runs a task of Celery's own class too, which shows what IbutsuTask is
-alone, without the metrics and the logs. They get the same number of tasks in turns. Processor time counts, of the main process
-and its child, and the least of all turns: other work on the machine makes each a little dearer.
+alone, without the metrics and the logs. They get the same number of tasks in turns. Processor time counts, of the main
+process and its child, and the least of all turns: other work on the machine makes each a little dearer.
 """
 
 from __future__ import annotations
