@@ -67,6 +67,12 @@ def _port(value: str) -> int:
     return _whole(1, 65535)(value)
 
 
+def _flag(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return value.lower() == "true"
+
+
 def _log_level(value: str) -> str:
     if value.lower() not in LOG_LEVELS:
         raise ValueError(f"is none of {', '.join(LOG_LEVELS)}")
@@ -137,6 +143,8 @@ class Variable:
         """Whether an application that reads it cannot start without it."""
         return self.default is None and not self.optional
 
+
+_FLOWER = frozenset((Application.FLOWER,))
 
 AnyLimits = TypeVar("AnyLimits", Limits, ApiLimits, LoginLimits)
 
@@ -216,11 +224,53 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         name="FLOWER_BASIC_AUTH",
-        applications=frozenset((Application.FLOWER,)),
-        meaning="who may log in to Flower",
+        applications=_FLOWER,
+        meaning="who may log in to Flower; required unless IBUTSU_FLOWER_UNLOCKED is true",
         parse=_basic_auth,
         secret=True,
         example="username:password",
+    ),
+    Variable(
+        name="FLOWER_PORT",
+        applications=_FLOWER,
+        meaning="where Flower listens",
+        parse=_port,
+        default="5555",
+    ),
+    Variable(
+        name="IBUTSU_FLOWER_UNLOCKED",
+        applications=_FLOWER,
+        meaning="whether Flower may start without FLOWER_BASIC_AUTH, behind a proxy that asks who one is",
+        parse=_flag,
+        default="false",
+    ),
+    Variable(
+        name="FLOWER_READ_ONLY",
+        applications=_FLOWER,
+        meaning="whether Flower only shows; else who logs in may end tasks and workers, and send tasks",
+        parse=_flag,
+        default="true",
+    ),
+    Variable(
+        name="FLOWER_MAX_TASKS",
+        applications=_FLOWER,
+        meaning="tasks that Flower remembers, the newest",
+        parse=_whole(1, 1_000_000),
+        default="10000",
+    ),
+    Variable(
+        name="FLOWER_MAX_WORKERS",
+        applications=_FLOWER,
+        meaning="workers that Flower remembers, the last seen",
+        parse=_whole(1, 100_000),
+        default="500",
+    ),
+    Variable(
+        name="FLOWER_PURGE_OFFLINE_WORKERS",
+        applications=_FLOWER,
+        meaning="seconds after which Flower forgets a worker that is gone",
+        parse=_whole(1, 365 * 24 * 60 * 60),
+        default="86400",
     ),
     Variable(
         name="CELERY_WORKER_CONCURRENCY",
@@ -320,7 +370,9 @@ class DatabaseSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
+    """One application's settings. `database` is None for Flower.
+
+    `flower_options` are the texts of those variables that Flower itself reads.
 
     `import_attempts`, `limits` and `page_query_time` (seconds) are the worker's, the limits below it the backend's.
     `retention` is the policy of projects that have none of their own.
@@ -329,7 +381,7 @@ class Settings:
     application: Application
     celery: CelerySettings
     database: DatabaseSettings | None = None
-    flower_basic_auth: str | None = dataclasses.field(default=None, repr=False)
+    flower_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     public_url: str | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -357,13 +409,21 @@ def load(
     without it such variables are refused, for this package opens no file. Raises SettingsError that names every
     problem at once and holds no secret.
     """
-    values, problems = _read(variables(application), environ, read_file)
+    values, problems = _read(_variables_for(application, environ), environ, read_file)
     if problems:
         raise SettingsError(application, tuple(problems))
     try:
         return _typed(application, values)
     except RetentionError as error:
         raise SettingsError(application, (f"IBUTSU_RETENTION_…_MONTHS: {error}",)) from error
+
+
+def _variables_for(application: Application, environ: Mapping[str, str]) -> tuple[Variable, ...]:
+    unlocked = environ.get("IBUTSU_FLOWER_UNLOCKED", "").lower() == "true"
+    return tuple(
+        dataclasses.replace(variable, optional=True) if unlocked and variable.name == "FLOWER_BASIC_AUTH" else variable
+        for variable in variables(application)
+    )
 
 
 def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str] | None = None) -> DatabaseSettings:
@@ -457,7 +517,9 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         application=application,
         celery=celery,
         database=_database(values) if application in _DATABASE else None,
-        flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
+        flower_options={
+            name: str(value) for name, value in values.items() if name.startswith("FLOWER_") and value is not None
+        },
         public_url=values.get("IBUTSU_PUBLIC_URL"),
         retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         **_of_worker(values) if application is Application.WORKER else {},
