@@ -11,7 +11,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
@@ -23,6 +23,8 @@ LONGEST_TASK = VISIBILITY_TIMEOUT - 60 * 60
 """Seconds that a task may take at most: an hour below the visibility timeout."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+LOG_FORMATS = ("text", "json")
 
 
 class Application(enum.StrEnum):
@@ -77,6 +79,22 @@ def _log_level(value: str) -> str:
     if value.lower() not in LOG_LEVELS:
         raise ValueError(f"is none of {', '.join(LOG_LEVELS)}")
     return value.lower()
+
+
+def _log_format(value: str) -> str:
+    if value not in LOG_FORMATS:
+        raise ValueError(f"is neither {' nor '.join(LOG_FORMATS)}")
+    return value
+
+
+def _address(value: str) -> tuple[str, int]:
+    host, separator, port = value.rpartition(":")
+    if not separator or ("[" in host) != (":" in host):
+        raise ValueError("is not of the form HOST:PORT or :PORT")
+    try:
+        return host.strip("[]"), _whole(0, 65535)(port)
+    except ValueError as error:
+        raise ValueError(f"has a port that {error}") from error
 
 
 def _redis_url(value: str) -> str:
@@ -302,6 +320,21 @@ VARIABLES: tuple[Variable, ...] = (
         default="info",
     ),
     Variable(
+        name="IBUTSU_LOG_FORMAT",
+        applications=_ALL,
+        meaning="`text` for people, or `json`: one object a line",
+        parse=_log_format,
+        default="text",
+    ),
+    Variable(
+        name="IBUTSU_HEALTH_ADDRESS",
+        applications=frozenset((Application.WORKER, Application.SCHEDULER)),
+        meaning="where `/healthz`, `/readyz` and `/metrics` are answered, `HOST:PORT`; `:8081` is on all interfaces",
+        parse=_address,
+        optional=True,
+        example=":8081",
+    ),
+    Variable(
         name="IBUTSU_PUBLIC_URL",
         applications=frozenset((Application.BACKEND,)),
         meaning="where people reach the API, for the links that it answers; the request's own address when unset",
@@ -374,8 +407,9 @@ class Settings:
 
     `flower_options` are the texts of those variables that Flower itself reads.
 
-    `import_attempts`, `limits` and `page_query_time` (seconds) are the worker's, the limits below it the backend's.
-    `retention` is the policy of projects that have none of their own.
+    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
+    and `page_query_time` (seconds) are the worker's, the limits below them the backend's. `retention` is the policy of
+    projects that have none of their own.
     """
 
     application: Application
@@ -383,6 +417,8 @@ class Settings:
     database: DatabaseSettings | None = None
     flower_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     public_url: str | None = None
+    log_format: str = "text"
+    health_address: tuple[str, int] | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
     page_query_time: int = 600
@@ -390,6 +426,15 @@ class Settings:
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
     retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no log may show: passwords, as they are and as a URL has them."""
+        texts = [self.database.password] if self.database else []
+        for url in (self.celery.broker_url, self.celery.result_backend):
+            password = url.rpartition("@")[0].rpartition(":")[2]
+            texts += [password, unquote(password)]
+        texts += [pair.partition(":")[2] for pair in (self.flower_basic_auth or "").split(",")]
+        return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -521,6 +566,8 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
             name: str(value) for name, value in values.items() if name.startswith("FLOWER_") and value is not None
         },
         public_url=values.get("IBUTSU_PUBLIC_URL"),
+        log_format=values["IBUTSU_LOG_FORMAT"],
+        health_address=values.get("IBUTSU_HEALTH_ADDRESS"),
         retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         **_of_worker(values) if application is Application.WORKER else {},
         **_of_backend(values) if application is Application.BACKEND else {},
