@@ -433,7 +433,7 @@ class Settings:
         for url in (self.celery.broker_url, self.celery.result_backend):
             password = url.rpartition("@")[0].rpartition(":")[2]
             texts += [password, unquote(password)]
-        texts += [pair.partition(":")[2] for pair in (self.flower_basic_auth or "").split(",")]
+        texts += [pair.partition(":")[2] for pair in self.flower_options.get("FLOWER_BASIC_AUTH", "").split(",")]
         return tuple(dict.fromkeys(filter(None, texts)))
 
 
