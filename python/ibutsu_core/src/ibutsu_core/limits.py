@@ -62,6 +62,7 @@ class ApiLimits:
     filter_length: int = _limit(4096, "characters of a filter")
     query_time: int = _limit(30, "seconds that a query takes, the count of a list included", high=DAY)
     lock_time: int = _limit(10, "seconds that a query waits for what another changes", high=DAY)
+    client_time: int = _limit(60, "seconds that a request waits for a client that sends and takes nothing", high=DAY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
