@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store import counting, pages
+from ibutsu_server.store import counting, pages, summary
 
 RUNS = 20
 RESULTS = """
@@ -146,6 +146,18 @@ def test_an_estimate_is_exact_where_there_are_few_and_near_where_there_are_many(
     assert 2000 < total() < 20_000
     assert total("run_id=" + str(uuid.UUID(int=0))) == 0
     assert total("run_id=" + many, pageSize=500) == 200
+
+
+def test_a_run_is_counted_from_its_own_results_and_its_earliest_is_the_first_of_an_index(
+    many: str, session: Session
+) -> None:
+    explained = sa.text(f"EXPLAIN (FORMAT JSON) {summary.COUNT}")
+    plan: dict[str, Any] = session.scalar(explained, {"run_id": many, "reported": None})[0]["Plan"]
+    found = {(one["Index Name"], one["Index Cond"]) for one in nodes(plan) if "_results_" in one.get("Index Name", "")}
+    assert found == {("ix_results_run_id_start_time", f"(run_id = '{many}'::uuid)")}, plan
+    read_whole = {one["Relation Name"] for one in nodes(plan) if one["Node Type"] == "Seq Scan"}
+    assert read_whole <= {"runs"}, plan
+    assert not [one for one in nodes(plan) if "Sort" in one["Node Type"]], plan
 
 
 @pytest.mark.parametrize("estimate", ["false", "true"])
