@@ -58,6 +58,7 @@ class ApiLimits:
     upload_size: int = _limit(4 * GIB, "bytes of an upload to import")
     artifact_size: int = _limit(64 * MIB, "bytes of an artifact that is uploaded alone")
     page_size: int = _limit(10_000, "entries on a page", high=(1 << 31) - 1)
+    page_bytes: int = _limit(32 * MIB, "bytes of the entries on a page that a request answers, unless it is one")
     filters: int = _limit(50, "filters of a list")
     filter_length: int = _limit(4096, "characters of a filter")
     query_time: int = _limit(30, "seconds that a query takes, the count of a list included", high=DAY)
