@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[-+]?[0-9.]+")
 def _text(value: object) -> object:
     # A text that is but a number pydantic takes for the seconds since 1970: "2024" would be a time of that year.
     if not isinstance(value, str | dt.datetime) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
-        raise ValueError("Input should be a time in ISO 8601, as a string")  # noqa: TRY004 - pydantic's form
+        raise ValueError("Input should be a time in ISO 8601, as a string")
     return value
 
 
