@@ -40,7 +40,7 @@ class Limits:
     json_values: int = _limit(250_000, "values in one of them; a list or object counts twice")
     json_depth: int = _limit(200, "JSON objects and lists in one another")
     metadata_size: int = _limit(16 * MIB, "characters of the properties that one result gets")
-    inherited_size: int = _limit(4 * GIB, "characters of the properties that suites hand down, over all results")
+    inherited_size: int = _limit(4 * GIB, "characters that suites and the form give to results, over all of them")
     results: int = _limit(10_000_000, "results in one upload")
 
 
