@@ -227,8 +227,9 @@ def test_json_cannot_be_allowed_to_nest_deeper_than_it_can_be_written() -> None:
 
 
 def test_the_other_numbers_are_read_by_the_application_that_needs_them() -> None:
-    worker = load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_ATTEMPTS": "2", "IBUTSU_PAGE_MAX_QUERY_TIME": "3"})
-    assert (worker.import_attempts, worker.page_query_time) == (2, 3)
+    limits = {"IBUTSU_IMPORT_ATTEMPTS": "2", "IBUTSU_PAGE_MAX_QUERY_TIME": "3", "IBUTSU_PAGE_MAX_BYTES": "4"}
+    worker = load(Application.WORKER, COMPLETE | limits)
+    assert (worker.import_attempts, worker.page_query_time, worker.page_bytes) == (2, 3, 4)
     assert load(Application.BACKEND, COMPLETE | {"IBUTSU_TRUSTED_PROXIES": "2"}).trusted_proxies == 2
     assert load(Application.BACKEND, COMPLETE).trusted_proxies == 0
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
+from ibutsu_core.limits import LARGEST, MIB, ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 
 VISIBILITY_TIMEOUT = 12 * 60 * 60
@@ -356,6 +356,13 @@ VARIABLES: tuple[Variable, ...] = (
         parse=_whole(1, LONGEST_TASK),
         default="600",
     ),
+    Variable(
+        name="IBUTSU_PAGE_MAX_BYTES",
+        applications=frozenset((Application.WORKER,)),
+        meaning="at most: bytes of the entries on a page that a worker makes, unless it is one",
+        parse=_whole(1, LARGEST),
+        default=str(32 * MIB),
+    ),
     *_of_limits(ApiLimits, Application.BACKEND),
     *_of_limits(LoginLimits, Application.BACKEND),
     Variable(
@@ -407,9 +414,9 @@ class Settings:
 
     `flower_options` are the texts of those variables that Flower itself reads.
 
-    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
-    and `page_query_time` (seconds) are the worker's, the limits below them the backend's. `retention` is the policy of
-    projects that have none of their own.
+    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`,
+    `page_query_time` (seconds) and `page_bytes` are the worker's, the limits below them the backend's. `retention` is
+    the policy of projects that have none of their own.
     """
 
     application: Application
@@ -422,6 +429,7 @@ class Settings:
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
     page_query_time: int = 600
+    page_bytes: int = 32 * MIB
     api_limits: ApiLimits = dataclasses.field(default_factory=ApiLimits)
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
@@ -579,6 +587,7 @@ def _of_worker(values: Mapping[str, Any]) -> dict[str, Any]:
         "import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"],
         "limits": _limits(Limits, values),
         "page_query_time": values["IBUTSU_PAGE_MAX_QUERY_TIME"],
+        "page_bytes": values["IBUTSU_PAGE_MAX_BYTES"],
     }
 
 
