@@ -21,7 +21,7 @@ IMPORT = "ibutsu_server.tasks.importers.import_results"
 FORMATS = ("junit", "archive", "unknown")
 """The formats that the label `format` names: what an upload was read as, or else what its name promised."""
 
-_PRUNED = ("runs", "results", "artifacts", "uploads")
+_PRUNED = ("runs", "results", "artifacts", "uploads", "imports")
 
 _TASKS = metrics.counter("ibutsu_tasks_total")
 _DURATION = metrics.histogram("ibutsu_task_duration_seconds")

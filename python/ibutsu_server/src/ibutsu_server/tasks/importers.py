@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -160,9 +161,14 @@ def _stored(session: Session, row: Import, report: Report, now: dt.datetime, tel
         progress=tell,
     )
     begun = False
+    form_size = len(row.source or "") + len(json.dumps(row.data.get("form") or {}))
+    most = _settings().limits.inherited_size
     for record in report:
         if isinstance(record, ResultRecord):
             loader.add_result(record)
+            if loader.loaded.results * form_size > most:
+                reason = f"the upload's form gives its results more than {most:,} characters"
+                raise ReportError(reason, filename=row.filename, limit="inherited_size")
         elif isinstance(record, ArtifactRecord):
             loader.add_artifact(record)
         elif begun:
