@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import BaseSchedule, schedstate
 
+from ibutsu_core.heart import HEART
 from ibutsu_core.schedule import EPOCH, Known, Schedule, from_celery, latest_due, next_due, owed
 from ibutsu_core.slots import Slot
 from ibutsu_core.task import FlaskApplication
@@ -77,6 +78,10 @@ class SlotEntry(ScheduleEntry):
         return type(self)(**{**vars(self), **changes})
 
 
+TURN = 5.0
+"""Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
+
+
 class StatelessScheduler(Scheduler):
     """Celery's scheduler without the file of the last runs: the ledger knows them, as far as it can be asked.
 
@@ -107,8 +112,13 @@ class StatelessScheduler(Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due and what is owed; return the seconds to the next tick."""
+        HEART.beat()
         delay: float = super().tick(*args, **kwargs)
-        return delay if self._ledger is None else min(delay, self._catch_up(self._ledger))
+        if self._ledger is not None:
+            delay = min(delay, self._catch_up(self._ledger))
+        HEART.beat()
+        HEART.works = True
+        return min(delay, TURN)
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Send the entry for the slot that was reserved for it."""
