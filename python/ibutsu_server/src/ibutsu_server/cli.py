@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "db": "ibutsu_server.admin:db",
+    "doctor": "ibutsu_server.doctor:doctor",
     "import": "ibutsu_server.client.importing:import_command",
     "imports": "ibutsu_server.client.imports:imports",
     "maintenance": "ibutsu_server.client.maintenance:maintenance",
