@@ -54,6 +54,14 @@ def reached(check: str, name: str, found: BrokerFacts | Trouble | None, advice: 
     return ok(check, f"Redis {found.version} at {found.address} lets this process in, and takes writes.")
 
 
+def same(found: BrokerFacts | Trouble | None) -> Finding:
+    """Return what is to be said of a result backend that is the broker."""
+    check, told = "result-backend", f"CELERY_RESULT_BACKEND is the same Redis as CELERY_BROKER_URL"
+    if isinstance(found, BrokerFacts):
+        return ok(check, f"{told}.")
+    return skipped(check, f"{told}: see `broker`.")
+
+
 def kept(facts: BrokerFacts, advice: Advice) -> Iterator[Finding]:
     """Return how it keeps what it has."""
     yield _memory(facts, advice)

@@ -24,6 +24,10 @@ BROKER, BACKEND = "CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"
 
 NO_DRIVER = "Neither SQLAlchemy nor psycopg2 is installed here, as in Flower's image"
 
+SEE_BROKER = "Not looked at: see `broker`."
+SEE_DATABASE = "Not looked at: see `database`."
+SEE_SCHEMA = "Not looked at: see `schema`."
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
@@ -111,15 +115,21 @@ def judge(subject: Subject, seen: Observed, *, kubernetes: bool) -> list[Finding
 
 def _of_redis(subject: Subject, seen: Observed, advice: Advice, *, kubernetes: bool) -> Iterator[Finding]:
     yield broker_rules.reached("broker", BROKER, seen.broker, advice)
+    there = broker_rules.advice_for(subject.result_backend, kubernetes=kubernetes)
     backend = seen.result_backend
     if subject.result_backend and subject.result_backend == subject.broker_url:
         backend = seen.broker
-    there = broker_rules.advice_for(subject.result_backend, kubernetes=kubernetes)
-    yield broker_rules.reached("result-backend", BACKEND, backend, there)
+        yield broker_rules.same(backend)
+    else:
+        yield broker_rules.reached("result-backend", BACKEND, backend, there)
     if isinstance(seen.broker, BrokerFacts):
         yield from broker_rules.kept(seen.broker, advice)
+    else:
+        yield from (skipped(check, SEE_BROKER) for check in broker_rules.CHECKS)
     if isinstance(backend, BrokerFacts):
         yield broker_rules.results(backend, there)
+    else:
+        yield skipped("result-expiry", "Not looked at: see `result-backend`.")
 
 
 def _of_database(subject: Subject, seen: Observed, advice: Advice) -> Iterator[Finding]:
@@ -132,14 +142,15 @@ def _of_database(subject: Subject, seen: Observed, advice: Advice) -> Iterator[F
         elif not has_driver():
             reason = f"{NO_DRIVER}. Run `ibutsu doctor` where a worker runs."
         yield skipped("database", f"PostgreSQL was not looked for: {reason}")
-        return
-    yield from database_rules.reached(seen.database, advice)
-    if isinstance(seen.database, Trouble):
+    else:
+        yield from database_rules.reached(seen.database, advice)
+    if not isinstance(seen.database, DatabaseFacts):
+        yield from (skipped(check, SEE_DATABASE) for check in database_rules.CHECKS)
         return
     facts, count = seen.database, _workers(seen)
     yield schedule_rules.schedulers(facts.sessions, advice)
     if facts.imports is None or facts.ledger is None or facts.lacking is None:
-        yield from database_rules.not_looked_at("This was not looked at: the schema is not of this version.")
+        yield from (skipped(check, SEE_SCHEMA) for check in database_rules.CHECKS_OF_TABLES)
         return
     yield from schedule_rules.maintenance(subject.entries, facts.ledger, facts.now, advice)
     yield from database_rules.imports(facts.imports, facts.now, workers=count, advice=advice)
@@ -155,7 +166,7 @@ def _of_processes(subject: Subject, seen: Observed, advice: Advice) -> Iterator[
         database = identity.place(here.host, here.port, here.database) if here else None
         yield from process_rules.same_places(seen.workers, backend, database, advice)
     else:
-        yield skipped("workers", seen.workers.sentence if seen.workers else "The workers were not asked: see `broker`.")
+        yield from (skipped(check, SEE_BROKER) for check in process_rules.CHECKS)
     if isinstance(seen.database, DatabaseFacts):
         yield from process_rules.processes(sessions, __version__, advice)
         if subject.broker_url:
@@ -166,6 +177,8 @@ def _of_queue(seen: Observed, advice: Advice) -> Iterator[Finding]:
     if isinstance(seen.broker, BrokerFacts):
         now = dt.datetime.now(dt.UTC)
         yield broker_rules.queue(seen.broker, now, workers=_workers(seen), advice=advice)
+    else:
+        yield skipped("queue", SEE_BROKER)
 
 
 def _workers(seen: Observed) -> int | None:

@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu import exceptions
+from kombu.transport.redis import Channel
 
 from ibutsu_server.ops import reasons, remote
 from ibutsu_server.ops.doctor.facts import WorkerFacts
@@ -18,6 +19,9 @@ from ibutsu_server.ops.redis import address, connect
 
 PATIENCE = 2.0
 """Seconds that all have to answer; who is slower is not seen."""
+
+_LISTENERS = Channel.keyprefix_queue % "celery.pidbox"
+"""Kombu's set of those that listen for commands."""
 
 _IMPATIENT = {"socket_connect_timeout": reasons.TIMEOUT, "socket_timeout": reasons.TIMEOUT}
 
@@ -28,12 +32,13 @@ def ask(url: str) -> tuple[WorkerFacts, ...] | Trouble:
     try:
         # Kombu is patient; so that it need not be, Redis is asked before.
         with connect(url) as client:
-            client.ping()
+            # Workers that were killed are still among these: so many answer at most.
+            most = int(client.scard(_LISTENERS))
         with Celery("ibutsu_doctor", set_as_current=False) as app:
             # Celery prefers the environment's CELERY_BROKER_URL to `broker_url`, but not to these.
             app.conf.update(broker_read_url=url, broker_write_url=url, broker_transport_options=_IMPATIENT)
             begun = time.time()
-            answers: Any = app.control.inspect(timeout=PATIENCE)._request(remote.COMMAND) or {}
+            answers: Any = app.control.inspect(timeout=PATIENCE, limit=most or None)._request(remote.COMMAND) or {}
     except (redis.RedisError, OSError, exceptions.KombuError) as error:
         reason = reasons.of_broker(error)
         return Trouble(reason.kind, f"The workers were not asked: Redis at {where} {reason.sentence}.")
