@@ -12,6 +12,9 @@ from ibutsu_server.ops.doctor.mends import Advice, Mends
 from ibutsu_server.ops.doctor.trouble import Trouble
 from ibutsu_server.ops.doctor.words import mebibytes, span
 
+CHECKS = ("redis-memory", "redis-eviction", "redis-persistence")
+"""What `kept` looks at."""
+
 FULL, NEARLY_FULL = 0.9, 0.75
 """Parts of the memory's limit, from which on it is a failure and a warning."""
 
@@ -56,7 +59,7 @@ def reached(check: str, name: str, found: BrokerFacts | Trouble | None, advice: 
 
 def same(found: BrokerFacts | Trouble | None) -> Finding:
     """Return what is to be said of a result backend that is the broker."""
-    check, told = "result-backend", f"CELERY_RESULT_BACKEND is the same Redis as CELERY_BROKER_URL"
+    check, told = "result-backend", "CELERY_RESULT_BACKEND is the same Redis as CELERY_BROKER_URL"
     if isinstance(found, BrokerFacts):
         return ok(check, f"{told}.")
     return skipped(check, f"{told}: see `broker`.")

@@ -6,10 +6,14 @@ import datetime as dt
 from collections.abc import Iterator
 
 from ibutsu_server.ops.doctor.facts import DatabaseFacts, ImportFacts, Long
-from ibutsu_server.ops.doctor.finding import Finding, failure, ok, skipped, warning
+from ibutsu_server.ops.doctor.finding import Finding, failure, ok, warning
 from ibutsu_server.ops.doctor.mends import Advice, Mends
 from ibutsu_server.ops.doctor.trouble import Trouble
 from ibutsu_server.ops.doctor.words import mebibytes, span
+
+CHECKS_OF_TABLES = ("maintenance", "failed-imports", "waiting-imports", "artifact-partitions")
+CHECKS = ("database-version", "database-connections", "database-transactions", "schema", "scheduler", *CHECKS_OF_TABLES)
+"""What is looked at in the database, and what only where the schema is of this version."""
 
 OLDEST_VERSION = 150000
 """PostgreSQL's `server_version_num` of the oldest version that is tried."""
@@ -151,9 +155,3 @@ def imports(facts: ImportFacts, now: dt.datetime, *, workers: int | None, advice
     mend = Mends.START_WORKER if workers == 0 else Mends.MORE_WORKERS
     command = advice.command(mend, number=2 * (workers or 1))
     yield (failure if seconds >= LONGER_WAIT else warning)("waiting-imports", told, cause, command)
-
-
-def not_looked_at(reason: str) -> Iterator[Finding]:
-    """Return what needs the schema, unseen."""
-    for check in ("artifact-partitions", "failed-imports", "waiting-imports", "maintenance"):
-        yield skipped(check, reason)

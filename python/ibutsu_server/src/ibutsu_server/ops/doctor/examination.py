@@ -12,7 +12,16 @@ from typing import Any
 
 from ibutsu_server import __version__
 from ibutsu_server.ops import identity
-from ibutsu_server.ops.doctor import broker, broker_rules, process_rules, web, web_rules, workers
+from ibutsu_server.ops.doctor import (
+    broker,
+    broker_rules,
+    database_rules,
+    process_rules,
+    schedule_rules,
+    web,
+    web_rules,
+    workers,
+)
 from ibutsu_server.ops.doctor.broker import BrokerFacts
 from ibutsu_server.ops.doctor.facts import DatabaseFacts, PageFacts, WorkerFacts
 from ibutsu_server.ops.doctor.finding import Finding, skipped
@@ -133,8 +142,6 @@ def _of_redis(subject: Subject, seen: Observed, advice: Advice, *, kubernetes: b
 
 
 def _of_database(subject: Subject, seen: Observed, advice: Advice) -> Iterator[Finding]:
-    from ibutsu_server.ops.doctor import database_rules, schedule_rules
-
     if seen.database is None:
         reason = "POSTGRESQL_… is not right."
         if not subject.wants_database:

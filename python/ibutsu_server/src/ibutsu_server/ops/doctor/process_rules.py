@@ -10,6 +10,9 @@ from ibutsu_server.ops.doctor.facts import Session, WorkerFacts
 from ibutsu_server.ops.doctor.finding import Finding, failure, ok, skipped, warning
 from ibutsu_server.ops.doctor.mends import Advice, Mends
 
+CHECKS = ("workers", "tasks", "worker-versions", "same-places")
+"""What only workers that answer tell."""
+
 SKEW = 2.0
 """Seconds that two clocks may differ."""
 

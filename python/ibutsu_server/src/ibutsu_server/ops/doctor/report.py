@@ -38,7 +38,7 @@ def clean(findings: Iterable[Finding], secrets: Iterable[str]) -> list[Finding]:
 def lines(findings: list[Finding], encoding: str = "utf-8") -> Iterator[str]:
     """Yield the lines of the report, in colours; `click.echo` takes those away where there is no terminal."""
     width = max(len(one.check) for one in findings)
-    for one in findings:
+    for one in _together(findings):
         mark, colour = MARKS[one.status]
         yield f"{click.style(_shown(mark, encoding), fg=colour, bold=True)} {one.check:<{width}}  {one.message}"
         for label, text in (("cause", one.cause), ("mend", one.mend and f"$ {one.mend}")):
@@ -63,6 +63,21 @@ def document(findings: list[Finding], seconds: float) -> str:
         indent=2,
         ensure_ascii=False,
     )
+
+
+def _together(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield the findings; what was skipped for the same reason is on the line of the first of them."""
+    skipped: dict[str, list[str]] = {}
+    for one in findings:
+        if one.status is Status.SKIPPED:
+            skipped.setdefault(one.message, []).append(one.check)
+    for one in findings:
+        if one.status is not Status.SKIPPED:
+            yield one
+        elif one.message in skipped:
+            others = skipped.pop(one.message)[1:]
+            also = f" Nor was: {', '.join(others)}." if others else ""
+            yield dataclasses.replace(one, message=one.message + also)
 
 
 def _shown(mark: str, encoding: str) -> str:
