@@ -17,13 +17,15 @@ ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "python/ibutsu_server/pyproject.toml").read_text())["project"]
 ROLES = ("backend", "cli", "flower", "scheduler", "worker")
 
+DOCTOR = "ibutsu_server.doctor, ibutsu_server.ops.doctor.database"
+
 # What each role loads; every package of its extra must be among it, and it must run with nothing else.
 LOADS = {
     "backend": "import gunicorn.app.wsgiapp, ibutsu_server.store.migrate, ibutsu_server; ibutsu_server.backend_app",
     "cli": "import ibutsu_server.client.importing",
-    "flower": "import celery.bin.celery, flower.command, ibutsu_server; ibutsu_server.flower_app",
-    "scheduler": "import celery.bin.celery, ibutsu_core.beat, ibutsu_server; ibutsu_server.scheduler_app",
-    "worker": "import celery.bin.celery, ibutsu_server; ibutsu_server.worker_app.loader.import_default_modules()",
+    "flower": "import celery.bin.celery, flower.command, ibutsu_server.doctor; ibutsu_server.flower_app",
+    "scheduler": f"import celery.bin.celery, ibutsu_core.beat, {DOCTOR}; ibutsu_server.scheduler_app",
+    "worker": f"import celery.bin.celery, {DOCTOR}; ibutsu_server.worker_app.loader.import_default_modules()",
 }
 
 PROGRAM = """

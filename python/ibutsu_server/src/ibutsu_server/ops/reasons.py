@@ -27,6 +27,7 @@ _DATABASE = (
     (r"database .* does not exist", "database", "has no database of the name in POSTGRESQL_DATABASE"),
     (r"too many (clients|connections)|connection slots", "connections",
      "has no connection left; see its max_connections"),
+    (r"permission denied|InsufficientPrivilege", "permission", "forbids the user to read the tables"),
     (r"No space left|DiskFull", "disk", "has no space left on its disk"),
     (r"starting up|shutting down|recovery", "starting", "is starting or stopping"),
     (_NO_NAME, "name", "cannot be found; see POSTGRESQL_HOST"),

@@ -39,7 +39,8 @@ def ask(settings: DatabaseSettings, entries: Iterable[str]) -> DatabaseFacts | T
             return _facts(connection, f"{settings.host}:{settings.port}", list(entries))
     except exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        return Trouble(reasons.of_database(cause).kind, f"{where} broke off while it was asked.")
+        reason = reasons.of_database(cause)
+        return Trouble(reason.kind, f"{where} {reason.sentence}.")
     finally:
         engine.dispose()
 

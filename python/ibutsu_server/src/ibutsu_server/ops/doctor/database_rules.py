@@ -35,6 +35,7 @@ TROUBLES = {
                     Mends.POSTGRESQL_PASSWORD),
     "database": ("POSTGRESQL_DATABASE is mistyped, or the database was never made.", Mends.CREATE_DATABASE),
     "connections": ("Too many processes are connected, or max_connections is too low for them.", Mends.CONNECTIONS),
+    "permission": ("POSTGRESQL_USER is not the one who made the tables.", Mends.POSTGRESQL_PASSWORD),
     "disk": ("The disk of PostgreSQL is full.", Mends.POSTGRESQL_DISK),
     "starting": ("PostgreSQL was restarted and recovers; that ends by itself.", Mends.START_POSTGRESQL),
     "name": ("POSTGRESQL_HOST is mistyped, or the name server does not know it.", Mends.POSTGRESQL_NAME),

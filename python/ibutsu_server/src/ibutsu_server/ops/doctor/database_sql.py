@@ -17,7 +17,7 @@ SERVER = sa.text("""
 
 SESSIONS = sa.text("""
     SELECT application_name, pid, host(client_addr) AS client,
-           extract(epoch FROM clock_timestamp() - state_change)::float AS idle
+           coalesce(extract(epoch FROM clock_timestamp() - state_change), 0)::float AS idle
     FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'ibutsu-%'
     ORDER BY backend_start
 """)

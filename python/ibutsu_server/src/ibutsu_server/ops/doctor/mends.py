@@ -18,8 +18,7 @@ class Mend:
 class Mends(enum.Enum):
     """All that a finding may advise."""
 
-    ENVIRONMENT = Mend("kubectl describe deployment ibutsu-worker ibutsu-scheduler ibutsu-backend",
-                       "ibutsu doctor --help")  # fmt: skip
+    ENVIRONMENT = Mend("kubectl set env deployment/ibutsu-worker {name}=VALUE", "export {name}=VALUE")
     START_REDIS = Mend("kubectl rollout restart statefulset/redis", "ibutsu up")
     START_POSTGRESQL = Mend("kubectl rollout restart statefulset/postgresql", "ibutsu up")
     REDIS_NAME = Mend("kubectl get service redis", "getent hosts {host}")

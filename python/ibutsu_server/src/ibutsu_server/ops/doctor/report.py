@@ -19,10 +19,13 @@ PLAIN = {"✓": "+", "✗": "x"}
 
 HIDDEN = "********"
 
+SHORTEST = 4
+"""Characters of a secret that is hidden: what is shorter is in many words."""
+
 
 def clean(findings: Iterable[Finding], secrets: Iterable[str]) -> list[Finding]:
     """Return the findings without any of these texts, should a driver or a server have put one into a sentence."""
-    known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+    known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
 
     def without(text: str | None) -> str | None:
         for secret in known:

@@ -48,7 +48,12 @@ def read(environ: Mapping[str, str], *, read_file: Callable[[str], str], kuberne
         problems.append(f"IBUTSU_RETENTION_…_MONTHS: {error}")
     advice = Advice(kubernetes)
     findings = [
-        failure(CHECK, problem, "The variable is missing, or was mistyped.", advice.command(Mends.ENVIRONMENT))
+        failure(
+            CHECK,
+            problem,
+            "It was never set, or was mistyped.",
+            advice.command(Mends.ENVIRONMENT, name=re.split(r"\W", problem, maxsplit=1)[0]),
+        )
         for problem in problems
     ]
     findings += list(_unknown(environ))
