@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ibutsu_server.client.access import ClientError
-from ibutsu_server.client.server import BusyError, Client, MissingError, UnavailableError
+from ibutsu_server.client.server import BusyError, Client, MissingError, UnavailableError, UnreachableError
 
 POLL = 0.05
 """Seconds between two questions."""
@@ -45,6 +45,7 @@ class Flight:
         self._project = project
         self._deadline = deadline
         self._result_id = str(uuid.uuid4())
+        self._is_there = False
         self.run_id = str(uuid.uuid4())
         self.import_id: str | None = None
         self.done: list[Leg] = []
@@ -98,7 +99,13 @@ class Flight:
         with tempfile.TemporaryDirectory(prefix="ibutsu-canary-") as directory:
             path = Path(directory) / self.filename
             path.write_bytes(report(self.run_id, self._result_id, dt.datetime.now(dt.UTC)))
-            imported = self._client.upload(path, fields)
+            self._is_there = True
+            try:
+                imported = self._client.upload(path, fields)
+            except ClientError as error:
+                # The server may have stored what it did not answer; what it refused, it has not.
+                self._is_there = isinstance(error, UnavailableError) and not isinstance(error, UnreachableError)
+                raise
         self.import_id = imported["id"]
         message = (imported.get("metadata") or {}).get("message")
         if message:
@@ -135,9 +142,10 @@ class Flight:
             raise ClientError("The artifact is not what was uploaded.")
 
     def _remove(self) -> None:
+        if not self._is_there:
+            return
         deadline = time.monotonic() + REMOVAL
         if self.import_id is None:
-            # The server may have stored what it did not answer.
             found = self._patient(deadline, lambda: self._client.get_imports(count=1, filename=self.filename))
             self.import_id = found[0]["id"] if found else None
         if self.import_id is not None:

@@ -33,6 +33,10 @@ class BusyError(ClientError):
     """What is asked for cannot be done as things are."""
 
 
+class UnreachableError(UnavailableError):
+    """There is no connection to the server, so that it has got nothing."""
+
+
 class Client:
     """A connection to a server, to be used in a `with` statement.
 
@@ -155,7 +159,7 @@ class Client:
         try:
             response = self._http.request(method, path, **options)
         except httpx.ConnectError as error:
-            raise UnavailableError(
+            raise UnreachableError(
                 f"Cannot connect to {url}, which {self._server.origin} names ({error}). Is the server running? "
                 "`ibutsu up` starts one here; --url or IBUTSU_URL points to another."
             ) from error
