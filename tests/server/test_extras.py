@@ -24,8 +24,10 @@ LOADS = {
     "backend": "import gunicorn.app.wsgiapp, ibutsu_server.store.migrate, ibutsu_server; ibutsu_server.backend_app",
     "cli": "import ibutsu_server.client.importing",
     "flower": "import celery.bin.celery, flower.command, ibutsu_server.doctor; ibutsu_server.flower_app",
-    "scheduler": f"import celery.bin.celery, ibutsu_core.beat, {DOCTOR}; ibutsu_server.scheduler_app",
-    "worker": f"import celery.bin.celery, {DOCTOR}; ibutsu_server.worker_app.loader.import_default_modules()",
+    "scheduler": f"import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, {DOCTOR};"
+    "ibutsu_server.scheduler_app",
+    "worker": f"import celery.bin.celery, ibutsu_server.ops.counting, {DOCTOR};"
+    "ibutsu_server.worker_app.loader.import_default_modules()",
 }
 
 PROGRAM = """

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 EXTENSION = "ibutsu_ledger"
 """Where the scheduler's Flask application keeps its `Ledger`, in its `extensions`."""
 
+TURN = 5.0
+"""Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
+
 LOOK_EVERY = 60.0
 """Seconds between two looks at the ledger."""
 
@@ -31,7 +34,6 @@ LOOK_AGAIN = 10.0
 
 POLL = 0.2
 """Seconds between two questions whether the database has answered."""
-
 
 SEND_AGAIN = 60 * 60.0
 """Seconds after which what was sent, and no worker has begun with, is sent again: Redis may have lost the message."""
@@ -76,10 +78,6 @@ class SlotEntry(ScheduleEntry):
 
     def _with(self, **changes: Any) -> SlotEntry:
         return type(self)(**{**vars(self), **changes})
-
-
-TURN = 5.0
-"""Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
 
 
 class StatelessScheduler(Scheduler):

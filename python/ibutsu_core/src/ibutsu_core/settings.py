@@ -11,7 +11,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
@@ -356,7 +356,7 @@ class Settings:
     """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
 
     `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
-    and `page_query_time` (seconds) are the worker's, what follows is the backend's. `retention` is the policy of
+    and `page_query_time` (seconds) are the worker's, the limits below them the backend's. `retention` is the policy of
     projects that have none of their own.
     """
 
@@ -374,6 +374,15 @@ class Settings:
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
     retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no log may show: passwords, as they are and as a URL has them."""
+        texts = [self.database.password] if self.database else []
+        for url in (self.celery.broker_url, self.celery.result_backend):
+            password = url.rpartition("@")[0].rpartition(":")[2]
+            texts += [password, unquote(password)]
+        texts += [pair.partition(":")[2] for pair in (self.flower_basic_auth or "").split(",")]
+        return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -517,9 +526,9 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
-        retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         log_format=values["IBUTSU_LOG_FORMAT"],
         health_address=values.get("IBUTSU_HEALTH_ADDRESS"),
+        retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         **_of_worker(values) if application is Application.WORKER else {},
         **_of_backend(values) if application is Application.BACKEND else {},
     )
