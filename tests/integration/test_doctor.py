@@ -31,6 +31,9 @@ from ibutsu_server.cli import main
 from ibutsu_server.embedded import redis
 from ibutsu_server.store import schema
 
+# All processes are started for these.
+pytestmark = pytest.mark.slow
+
 NOW = dt.datetime.now(dt.UTC)
 HOUR = dt.timedelta(hours=1)
 SECRETS = ("flower:secret", "not-the-password")
@@ -85,6 +88,12 @@ class System:
         return found
 
 
+def end(started: subprocess.Popen[bytes]) -> None:
+    """Ask the process to end."""
+    started.send_signal(signal.SIGCONT)
+    started.terminate()
+
+
 @contextlib.contextmanager
 def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process while the block runs."""
@@ -93,8 +102,7 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
     try:
         yield started
     finally:
-        started.send_signal(signal.SIGCONT)
-        started.terminate()
+        end(started)
         try:
             started.wait(20)
         except subprocess.TimeoutExpired:
@@ -179,6 +187,9 @@ def system(
         until(lambda: "worker" in system.run()["same-broker"][0]["message"], logs / "worker")
         until(lambda: system.run()["scheduler"][0]["status"] == "ok", logs / "scheduler")
         yield system
+        # Together they end sooner than one after the other.
+        for one in started.values():
+            end(one)
     for one in (database, other):
         databases.put_back(one)
 
@@ -309,8 +320,10 @@ def set_redis(name: str, value: str) -> Callable[[Redis], object]:
 
 
 def fill(client: Redis) -> None:
-    client.set("filling", "x" * 1_000_000)
-    client.config_set("maxmemory", client.info("memory")["used_memory"] * 100 // 95)
+    # So much that buffers, which come and go, are a small part of it.
+    for number in range(50):
+        client.set(f"filling-{number}", "x" * 1_000_000)
+    client.config_set("maxmemory", client.info("memory")["used_memory"] * 100 // 94)
 
 
 def overfill(client: Redis) -> None:
@@ -330,7 +343,7 @@ ON_REDIS = {
         "redis-eviction", "failure", "is allkeys-lru, not noeviction", "CONFIG SET maxmemory-policy noeviction")),
     "no append-only file": (set_redis("appendonly", "no"), Fault(
         "redis-persistence", "warning", "no", "CONFIG SET appendonly yes")),
-    "nearly full": (fill, Fault("redis-memory", "failure", "9", "CELERY_RESULT_EXPIRES")),
+    "nearly full": (fill, Fault("redis-memory", "failure", "(9", "CELERY_RESULT_EXPIRES")),
     "full": (overfill, Fault("broker", "failure", "its memory is full", "CELERY_RESULT_EXPIRES")),
     "replica": (lambda client: client.replicaof("127.0.0.1", 1), Fault(
         "broker", "failure", "it is a replica", "INFO replication")),

@@ -113,6 +113,7 @@ def test_without_a_worker_it_fails_at_the_queue_and_takes_the_upload_back(canary
     assert canary.left() == 0
 
 
+@pytest.mark.slow
 def test_an_import_that_fails_says_why_and_is_removed(canary: Canary, start_worker: Worker) -> None:
     with start_worker(IBUTSU_IMPORT_MAX_MEMBERS="1"):
         flown = canary.run()
@@ -122,6 +123,7 @@ def test_an_import_that_fails_says_why_and_is_removed(canary: Canary, start_work
     assert canary.left() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing(canary: Canary, how: signal.Signals) -> None:
     with canary.start("--project", "local") as process:
