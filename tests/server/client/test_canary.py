@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -120,6 +123,43 @@ def test_an_import_that_fails_says_why_and_is_removed(canary: Canary, start_work
     assert flown.returncode == 1
     assert "The canary failed at `import` (the worker imported the report)" in flown.stderr
     assert "IBUTSU_IMPORT_MAX_MEMBERS" in flown.stderr
+    assert canary.left() == 0
+
+
+class Forgetful(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to `upstream`, and hangs up on who uploads once the upload is stored."""
+
+    upstream = ""
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        sent = {name: text for name, text in self.headers.items() if name in ("Authorization", "Content-Type")}
+        answer = httpx.request(self.command, self.upstream + self.path, content=body, headers=sent)
+        if self.command == "POST":
+            assert answer.status_code == 201
+            return
+        self.send_response(answer.status_code)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_POST = do_DELETE = _pass_on  # noqa: N815 - names of http.server
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_an_upload_whose_answer_was_lost_is_found_and_removed(
+    canary: Canary, gunicorn: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Forgetful, "upstream", f"http://{gunicorn[0]}")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        told = json.loads(canary.run("--json", "--url", f"http://127.0.0.1:{proxy.server_port}").stdout)
+        proxy.shutdown()
+    assert told["failed_leg"] == "upload"
+    assert told["import_id"]
+    assert told["legs"][-1] == {"leg": "removal", "seconds": told["legs"][-1]["seconds"], "error": None}
     assert canary.left() == 0
 
 

@@ -172,6 +172,8 @@ def _of_processes(subject: Subject, seen: Observed, advice: Advice) -> Iterator[
         here = subject.database
         database = identity.place(here.host, here.port, here.database) if here else None
         yield from process_rules.same_places(seen.workers, backend, database, advice)
+    elif isinstance(seen.workers, Trouble) and isinstance(seen.broker, BrokerFacts):
+        yield process_rules.unanswered(seen.workers, advice)
     else:
         yield from (skipped(check, SEE_BROKER) for check in process_rules.CHECKS)
     if isinstance(seen.database, DatabaseFacts):

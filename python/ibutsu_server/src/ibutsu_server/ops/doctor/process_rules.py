@@ -9,6 +9,7 @@ from ibutsu_core.settings import Application
 from ibutsu_server.ops.doctor.facts import Session, WorkerFacts
 from ibutsu_server.ops.doctor.finding import Finding, failure, ok, skipped, warning
 from ibutsu_server.ops.doctor.mends import Advice, Mends
+from ibutsu_server.ops.doctor.trouble import Trouble
 
 CHECKS = ("workers", "tasks", "worker-versions", "same-places")
 """What only workers that answer tell."""
@@ -31,6 +32,12 @@ def workers(
     yield ok("workers", f"{len(found)} {'worker answers' if len(found) == 1 else 'workers answer'}: {_names(found)}.")
     yield _tasks(found, advice)
     yield from versions({one.name: one.version for one in found}, "worker-versions", version, advice)
+
+
+def unanswered(trouble: Trouble, advice: Advice) -> Finding:
+    """Return that the workers could not be asked, though Redis answers."""
+    cause = "Redis is very slow, or went away meanwhile; ask again."
+    return failure("workers", trouble.sentence, cause, advice.command(Mends.INFO_REDIS, name="commandstats"))
 
 
 def _tasks(found: tuple[WorkerFacts, ...], advice: Advice) -> Finding:

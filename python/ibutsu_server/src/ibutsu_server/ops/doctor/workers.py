@@ -38,10 +38,11 @@ def ask(url: str) -> tuple[WorkerFacts, ...] | Trouble:
             # Celery prefers the environment's CELERY_BROKER_URL to `broker_url`, but not to these.
             app.conf.update(broker_read_url=url, broker_write_url=url, broker_transport_options=_IMPATIENT)
             begun = time.time()
-            answers: Any = app.control.inspect(timeout=PATIENCE, limit=most or None)._request(remote.COMMAND) or {}
+            told = app.control.broadcast(remote.COMMAND, reply=True, timeout=PATIENCE, limit=most or None)
     except (redis.RedisError, OSError, exceptions.KombuError) as error:
         reason = reasons.of_broker(error)
         return Trouble(reason.kind, f"The workers were not asked: Redis at {where} {reason.sentence}.")
+    answers = {name: answer for each in told or () for name, answer in each.items()}
     return tuple(_facts(name, answer, begun) for name, answer in sorted(answers.items()))
 
 
