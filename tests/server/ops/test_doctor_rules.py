@@ -262,6 +262,13 @@ def test_whatever_was_seen_each_check_has_a_line_and_what_is_wrong_a_cause(
     assert all(finding.cause and finding.mend for finding in found if finding.status in ("warning", "failure"))
 
 
+def test_a_flower_that_may_be_unlocked_needs_no_login_and_no_database() -> None:
+    environ = {name: text for name, text in VALUES.items() if name.startswith("CELERY_")}
+    found = subject.read(environ | {subject.UNLOCKED: "true"}, read_file=lambda _: "")
+    assert [one.status for one in found.findings] == [Status.OK]
+    assert not found.wants_database
+
+
 VALUES = {variable.name: variable.example for variable in VARIABLES if variable.required}
 
 

@@ -18,7 +18,10 @@ from ibutsu_server.ops.doctor.mends import Advice, Mends
 
 CHECK = "environment"
 
-_CLIENT = frozenset(("IBUTSU_URL", "IBUTSU_TOKEN"))
+UNLOCKED = "IBUTSU_FLOWER_UNLOCKED"
+"""The variable with which Flower needs no login."""
+
+_CLIENT = frozenset(("IBUTSU_URL", "IBUTSU_TOKEN", UNLOCKED))
 """Variables of commands that reach the API, beside those of `VARIABLES`."""
 
 
@@ -73,10 +76,10 @@ def read(environ: Mapping[str, str], *, read_file: Callable[[str], str], kuberne
 
 
 def is_flower(environ: Mapping[str, str]) -> bool:
-    """Tell whether the environment is Flower's: with its login, and without a database."""
+    """Tell whether the environment is Flower's: with what only Flower reads, and without a database."""
     names = [name for name, text in environ.items() if text]
-    has_login = any(name in ("FLOWER_BASIC_AUTH", "FLOWER_BASIC_AUTH_FILE") for name in names)
-    return has_login and not any(name.startswith("POSTGRESQL_") for name in names)
+    flowers = any(name.startswith("FLOWER_BASIC_AUTH") or name == UNLOCKED for name in names)
+    return flowers and not any(name.startswith("POSTGRESQL_") for name in names)
 
 
 def _is_set(variable: Variable, environ: Mapping[str, str]) -> bool:
@@ -86,6 +89,8 @@ def _is_set(variable: Variable, environ: Mapping[str, str]) -> bool:
 def _counts(variable: Variable, environ: Mapping[str, str], *, flower: bool) -> bool:
     if _is_set(variable, environ):
         return True
+    if variable.name == "FLOWER_BASIC_AUTH" and environ.get(UNLOCKED, "").lower() == "true":
+        return False
     if variable.required:
         return Application.FLOWER in variable.applications if flower else Application.WORKER in variable.applications
     return True
