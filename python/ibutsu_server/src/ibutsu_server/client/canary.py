@@ -64,8 +64,12 @@ def _flown(flight: Flight, *, quiet: bool) -> str | None:
             click.echo(f"{leg.name:<9} {leg.seconds:8.3f} s  {'failed' if leg.error else leg.meaning}")
 
     flight.fly(tell)
-    failed = next((leg for leg in flight.done if leg.error), None)
-    return f"The canary failed at `{failed.name}` ({failed.meaning}): {failed.error}" if failed else None
+    failed = [leg for leg in flight.done if leg.error]
+    if not failed:
+        return None
+    # What could not be removed either is to be known.
+    also = "".join(f" Then `{leg.name}` failed: {leg.error}" for leg in failed[1:])
+    return f"The canary failed at `{failed[0].name}` ({failed[0].meaning}): {failed[0].error}{also}"
 
 
 def _document(flight: Flight, failed: str | None, seconds: float) -> str:
