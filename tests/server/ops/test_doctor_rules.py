@@ -9,7 +9,7 @@ import string
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibutsu_core.celery_utils import TASK_MODULES
@@ -125,6 +125,8 @@ def test_the_fuller_redis_is_the_worse_it_is(used: float, more: float) -> None:
 
 
 @given(st.integers(0, 10**6), st.sampled_from([None, 0, 3]))
+@example(broker_rules.LONG_WAIT, 0)
+@example(broker_rules.LONGER_WAIT, 3)
 def test_the_longer_a_task_waits_the_worse_it_is(seconds: int, workers: int | None) -> None:
     facts = dataclasses.replace(REDIS, waiting=1, oldest=NOW - dt.timedelta(seconds=seconds))
     found = broker_rules.queue(facts, NOW, workers=workers, advice=HERE)
@@ -152,6 +154,8 @@ def test_there_is_exactly_one_scheduler_and_what_hangs_is_none(active: int, hung
     st.sampled_from(["skipped", "running", "waiting", "done", "error"]),
     st.none() | texts,
 )
+@example(dt.timedelta(minutes=29), "done", None)
+@example(dt.timedelta(minutes=31), "done", None)
 def test_an_entry_is_overdue_when_its_newest_due_slot_lacks_and_else_its_status_decides(
     age: dt.timedelta, status: str, error: str | None
 ) -> None:
