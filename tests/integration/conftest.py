@@ -151,7 +151,7 @@ def wait_for(condition: Callable[[], object], log: Path | None = None, *, second
         time.sleep(0.05)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until() -> Callable[..., None]:
     """Wait for a condition; see `wait_for`."""
     return wait_for

@@ -17,14 +17,16 @@ ROOT = Path(__file__).parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "python/ibutsu_server/pyproject.toml").read_text())["project"]
 ROLES = ("backend", "cli", "flower", "scheduler", "worker")
 
+DOCTOR = "ibutsu_server.doctor, ibutsu_server.ops.doctor.database"
+
 # What each role loads; every package of its extra must be among it, and it must run with nothing else.
 LOADS = {
     "backend": "import gunicorn.app.wsgiapp, ibutsu_server.store.migrate, ibutsu_server; ibutsu_server.backend_app",
     "cli": "import ibutsu_server.client.importing",
-    "flower": "import celery.bin.celery, flower.command, ibutsu_server; ibutsu_server.flower_app",
-    "scheduler": "import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, ibutsu_server;"
+    "flower": "import celery.bin.celery, flower.command, ibutsu_server.doctor; ibutsu_server.flower_app",
+    "scheduler": f"import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, {DOCTOR};"
     "ibutsu_server.scheduler_app",
-    "worker": "import celery.bin.celery, ibutsu_server.ops.counting, ibutsu_server;"
+    "worker": f"import celery.bin.celery, ibutsu_server.ops.counting, {DOCTOR};"
     "ibutsu_server.worker_app.loader.import_default_modules()",
 }
 

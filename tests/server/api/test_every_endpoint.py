@@ -123,6 +123,8 @@ CALLS: dict[str, Call] = {
     ),
     "GET /api/run/{run_id}": Call(stranger="refused"),
     "PUT /api/run/{run_id}": Call(stranger="refused", json=field("source", "new")),
+    # The run is pinned by then.
+    "DELETE /api/run/{run_id}": Call(stranger="refused", also=(lambda world: {"run_id": world["spare_run"]},)),
     "PUT /api/run/{run_id}/pin": Call(stranger="refused"),
     "DELETE /api/run/{run_id}/pin": Call(stranger="refused"),
     "POST /api/runs/bulk-update": Call(
@@ -170,6 +172,9 @@ CALLS: dict[str, Call] = {
         ),
     ),
     "GET /api/import/{import_id}": Call(stranger="refused"),
+    "DELETE /api/import/{import_id}": Call(
+        stranger="refused", also=(lambda world: {"import_id": world["running_import"]},)
+    ),
     "POST /api/import/{import_id}/retry": Call(
         stranger="refused", also=(lambda world: {"import_id": world["running_import"]},)
     ),
@@ -295,6 +300,7 @@ def world(ann: Any, bob: Any, session: Session, broker_url: str) -> Iterator[Wor
         redis.set(f"celery-task-meta-{tasks[name]}", json.dumps(meta))
     yield {
         "run_id": run["id"],
+        "spare_run": ann.run(metadata={"secret": "anns secret"})["id"],
         "result_id": result["id"],
         "artifact_id": ann.post("/artifact", data=artifact_of({"run_id": run["id"]})).get_json()["id"],
         "import_id": failed,

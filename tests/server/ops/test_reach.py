@@ -12,7 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.ops import reach
+from ibutsu_server.ops import reach, reasons
 from ibutsu_server.store import migrate, schema
 
 
@@ -108,4 +108,4 @@ def test_a_redis_that_refuses_or_does_not_answer_is_said(broker_url: str, silent
     ],
 )
 def test_what_postgresql_says_is_told_by_its_meaning(text: str, reason: str) -> None:
-    assert reason in reach._reason(psycopg2.OperationalError(text), reach._DATABASE_REASONS)
+    assert reason in reasons.of_database(psycopg2.OperationalError(text)).sentence

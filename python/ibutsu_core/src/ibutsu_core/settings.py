@@ -500,6 +500,28 @@ def load_retention(environ: Mapping[str, str]) -> RetentionPolicy:
     raise SettingsError(None, tuple(problems))
 
 
+def examine(
+    chosen: tuple[Variable, ...], environ: Mapping[str, str], *, read_file: Callable[[str], str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of those of the variables that are right or not set, and a sentence for each problem.
+
+    A value is None where the variable is not set and has no default. The sentences hold no secret; see `load`.
+    """
+    return _read(chosen, environ, read_file)
+
+
+def database_of(values: Mapping[str, Any]) -> DatabaseSettings | None:
+    """Return where PostgreSQL is by the values that `examine` found, None where one of them lacks."""
+    needed = [variable.name for variable in VARIABLES if variable.name.startswith("POSTGRESQL_")]
+    return _database(values) if all(values.get(name) is not None for name in needed) else None
+
+
+def retention_of(values: Mapping[str, Any]) -> RetentionPolicy:
+    """Return the retention policy by the values that `examine` found. Raises RetentionError."""
+    names = {kind: f"IBUTSU_RETENTION_{kind.name}_MONTHS" for kind in Kind}
+    return RetentionPolicy.of({kind.value: values[name] for kind, name in names.items() if values.get(name)})
+
+
 def _read(
     chosen: tuple[Variable, ...], environ: Mapping[str, str], read_file: Callable[[str], str] | None
 ) -> tuple[dict[str, Any], list[str]]:

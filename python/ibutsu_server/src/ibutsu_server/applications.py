@@ -15,6 +15,7 @@ from kombu import exceptions
 from ibutsu_core import logs
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
 from ibutsu_core.settings import Application, Settings, load
+from ibutsu_server import __version__
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -73,6 +74,7 @@ def create_flask(settings: Settings) -> Flask:
     from flask import Flask
 
     from ibutsu_core.task import EXTENSION, TaskRuntime
+    from ibutsu_server.ops.identity import Identity, broker_place
     from ibutsu_server.store.database import create_engine, create_session, is_transient
 
     if settings.database is None:
@@ -81,7 +83,7 @@ def create_flask(settings: Settings) -> Flask:
     limited = settings.application is Application.BACKEND
     engine = create_engine(
         settings.database,
-        application=f"ibutsu-{settings.application}",
+        application=str(Identity(settings.application, __version__, broker_place(settings.celery.broker_url))),
         pool_size=_POOL_SIZES[settings.application],
         query_time=settings.api_limits.query_time if limited else None,
         lock_time=settings.api_limits.lock_time if limited else None,
@@ -112,7 +114,7 @@ def worker_app() -> Celery:
     """Make the worker's application: all task modules, no schedule."""
     from celery import signals
 
-    from ibutsu_server.ops import own_logs, probes
+    from ibutsu_server.ops import own_logs, probes, remote
 
     settings = read_settings(Application.WORKER)
     _begin(settings)
@@ -131,6 +133,7 @@ def worker_app() -> Celery:
     signals.worker_process_init.connect(forget_connections, weak=False)
     app = create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
     app.steps["consumer"].add(TakeUp)
+    remote.register()
     own_logs.take_over(app, settings)
     probes.in_worker(app, settings)
     return app

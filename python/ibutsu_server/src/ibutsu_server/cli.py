@@ -7,7 +7,9 @@ import importlib
 import click
 
 COMMANDS = {
+    "canary": "ibutsu_server.client.canary:canary",
     "db": "ibutsu_server.admin:db",
+    "doctor": "ibutsu_server.doctor:doctor",
     "import": "ibutsu_server.client.importing:import_command",
     "imports": "ibutsu_server.client.imports:imports",
     "maintenance": "ibutsu_server.client.maintenance:maintenance",

@@ -92,6 +92,13 @@ def require_project(project_id: uuid.UUID | None) -> None:
         raise Forbidden("You are not a member of the project.")
 
 
+def require_owner(project_id: uuid.UUID | None) -> None:
+    """Raise Forbidden unless the user is the project's owner; what has no project is for superadmins."""
+    require_project(project_id)
+    if not user().is_superadmin and session().get_one(Project, project_id).owner_id != user().id:
+        raise Forbidden("Only the project's owner can do this.")
+
+
 def find(model: type[Row], text: str, what: str, *, lock: bool = False) -> Row:
     """Return the row with that id; raise BadRequest for no UUID, NotFound for no row. Checks no membership.
 

@@ -121,6 +121,22 @@ def add_import() -> flask.Response:
     return answers.one(serialise(row, message=message), 201)
 
 
+@api.delete("/import/<import_id>")
+@operation(answers={200: schemas.Message}, errors=(403, 404, 409))
+def delete_import(import_id: str) -> flask.Response:
+    """Delete the import with its upload, as who uploaded it or the project's owner; its run stays.
+
+    One that waits is not imported any more. One that runs is not deleted.
+    """
+    row = access.find_visible(Import, import_id, "import")
+    if row.user_id != access.user().id:
+        access.require_owner(row.project_id)
+    if not uploads.delete(access.session(), row.id):
+        raise Conflict(f"The import {import_id} runs; wait for its end.")
+    access.session().commit()
+    return answers.message("The import is deleted.")
+
+
 @api.post("/import/<import_id>/retry")
 @operation(answers={200: schemas.Import}, errors=(403, 404, 409))
 def retry_import(import_id: str) -> flask.Response:

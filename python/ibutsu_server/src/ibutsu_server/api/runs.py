@@ -15,7 +15,7 @@ from ibutsu_server.api import access, answers, newest, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.limits import merged
 from ibutsu_server.api.operations import operation
-from ibutsu_server.store import pages, summary
+from ibutsu_server.store import pages, runs, summary
 from ibutsu_server.store.models import Project, Result, Run
 
 LARGEST_BULK = 25
@@ -82,6 +82,20 @@ def update_run(run_id: str, body: schemas.RunIn) -> flask.Response:
         run.data = merged(run.data, body.metadata)
     _summarise([run])
     return answers.one(serialise(run))
+
+
+@api.delete("/run/<run_id>")
+@operation(answers={200: schemas.Message}, errors=(403, 404, 409))
+def delete_run(run_id: str) -> flask.Response:
+    """Delete the run with its results and artifacts, as the project's owner. One that is pinned is not.
+
+    Where an import into it is under way that is waited for, though not for long; to ask again goes on from there.
+    """
+    run = access.find(Run, run_id, "run")
+    access.require_owner(run.project_id)
+    if not runs.delete(access.session(), run.id):
+        raise Conflict(f"The run {run_id} is pinned; unpin it first.")
+    return answers.message("The run is deleted.")
 
 
 @api.put("/run/<run_id>/pin")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ibutsu_server.client.access import ClientError, find_server
+from ibutsu_server.client.access import ClientError, Server, find_server
 from ibutsu_server.client.server import Client
 
 Access = tuple[str | None, str | None]
@@ -25,11 +25,16 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return url(token(command))
 
 
+def find(access: Access) -> Server:
+    """Return the server that the options, the environment or the local system name; raise ClientError."""
+    return find_server(*access, os.environ, Path.cwd())
+
+
 @contextlib.contextmanager
 def connected(access: Access) -> Iterator[Client]:
     """Give a client; what goes wrong with it is a sentence for the shell."""
     try:
-        with Client(find_server(*access, os.environ, Path.cwd())) as client:
+        with Client(find(access)) as client:
             yield client
     except ClientError as error:
         raise click.ClickException(str(error)) from error

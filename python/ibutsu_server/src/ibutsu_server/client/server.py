@@ -25,15 +25,31 @@ class UnavailableError(ClientError):
     """The server does not answer, or cannot at the moment: another attempt may work."""
 
 
-class Client:
-    """A connection to a server, to be used in a `with` statement."""
+class MissingError(ClientError):
+    """The server has no such thing."""
 
-    def __init__(self, server: Server) -> None:
+
+class BusyError(ClientError):
+    """What is asked for cannot be done as things are."""
+
+
+class UnreachableError(UnavailableError):
+    """There is no connection to the server, so that it has got nothing."""
+
+
+class Client:
+    """A connection to a server, to be used in a `with` statement.
+
+    `patience` is for how many seconds an answer is waited for at most; an upload's has longer, unless it is given.
+    """
+
+    def __init__(self, server: Server, *, patience: float | None = None) -> None:
         self._server = server
+        self._upload_timeout = patience or UPLOAD_TIMEOUT
         self._http = httpx.Client(
             base_url=f"{server.url}/api",
             headers={"Authorization": f"Bearer {server.token}"},
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+            timeout=httpx.Timeout(patience or READ_TIMEOUT, connect=min(patience or CONNECT_TIMEOUT, CONNECT_TIMEOUT)),
             # A proxy cannot reach this machine's own addresses.
             trust_env=urlsplit(server.url).hostname not in ("127.0.0.1", "::1", "localhost"),
         )
@@ -60,16 +76,20 @@ class Client:
                 "/import",
                 data=dict(fields),
                 files={"importFile": (name, file, "application/octet-stream")},
-                timeout=httpx.Timeout(UPLOAD_TIMEOUT, connect=CONNECT_TIMEOUT),
+                timeout=httpx.Timeout(self._upload_timeout, connect=CONNECT_TIMEOUT),
             )
 
     def get_import(self, import_id: str) -> dict[str, Any]:
         """Return the import as it stands."""
         return self._call("GET", f"/import/{import_id}")
 
-    def get_imports(self, *, status: str | None, count: int) -> list[dict[str, Any]]:
-        """Return the newest imports, at most `count`, all or those with that status."""
-        return self._listed("/import", "imports", count, {"status": status})
+    def get_imports(self, *, count: int, **fields: str | None) -> list[dict[str, Any]]:
+        """Return the newest imports, at most `count`: all, or those with the given `status`, `filename`, …"""
+        return self._listed("/import", "imports", count, fields)
+
+    def delete_import(self, import_id: str) -> None:
+        """Delete the import; raise BusyError while it runs."""
+        self._call("DELETE", f"/import/{import_id}")
 
     def get_maintenance(self, *, count: int, **fields: str | None) -> list[dict[str, Any]]:
         """Return the newest rows of the ledger, at most `count`: all, or those with the given `status`, `entry`, …"""
@@ -82,6 +102,23 @@ class Client:
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return the run."""
         return self._call("GET", f"/run/{run_id}")
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete the run with its results and artifacts."""
+        self._call("DELETE", f"/run/{run_id}")
+
+    def get_result(self, result_id: str) -> dict[str, Any]:
+        """Return the result."""
+        return self._call("GET", f"/result/{result_id}")
+
+    def get_artifacts(self, result_id: str) -> list[dict[str, Any]]:
+        """Return the artifacts of the result."""
+        rows: list[dict[str, Any]] = self._call("GET", "/artifact", params={"resultId": result_id})["artifacts"]
+        return rows
+
+    def download(self, artifact_id: str) -> bytes:
+        """Return the bytes of the artifact."""
+        return self._answer("GET", f"/artifact/{artifact_id}/download").content
 
     def pin_run(self, run_id: str, *, pinned: bool) -> dict[str, Any]:
         """Pin the run, or unpin it; return it."""
@@ -108,11 +145,21 @@ class Client:
         return rows
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        response = self._answer(method, path, **options)
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise self._refusal(response)
+        return answer
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         url = self._server.url
         try:
             response = self._http.request(method, path, **options)
         except httpx.ConnectError as error:
-            raise UnavailableError(
+            raise UnreachableError(
                 f"Cannot connect to {url}, which {self._server.origin} names ({error}). Is the server running? "
                 "`ibutsu up` starts one here; --url or IBUTSU_URL points to another."
             ) from error
@@ -120,14 +167,9 @@ class Client:
             raise UnavailableError(f"{url} did not answer in time; it may be overloaded: try again.") from error
         except httpx.TransportError as error:
             raise UnavailableError(f"The connection to {url} broke off ({error}); try again.") from error
-        if response.is_success:
-            try:
-                answer = response.json()
-            except ValueError:
-                answer = None
-            if isinstance(answer, dict):
-                return answer
-        raise self._refusal(response)
+        if not response.is_success:
+            raise self._refusal(response)
+        return response
 
     def _refusal(self, response: httpx.Response) -> ClientError:
         url, status, detail = self._server.url, response.status_code, _detail(response)
@@ -140,6 +182,10 @@ class Client:
             case 403:
                 who = "" if "superadmin" in detail else " Ask the project's owner to add you, or name another."
                 return ClientError(f"{url} forbids it: {detail}{who}")
+            case 404 if detail:
+                return MissingError(detail)
+            case 409 if detail:
+                return BusyError(detail)
             case 413:
                 return ClientError(f"{url} takes no upload of this size. {detail} A proxy before it may have a limit.")
             case _ if status in (429, 502, 503, 504):

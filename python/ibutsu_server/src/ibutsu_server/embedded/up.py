@@ -178,6 +178,7 @@ class _System:
         urls = {"url": plan.api_url, "flower_url": plan.flower_url}
         local = {**urls, "token": access.token, "project": access.project, "pid": os.getpid()}
         local["database"] = dataclasses.asdict(plan.database)
+        local |= {"broker_url": plan.celery.broker_url, "result_backend": plan.celery.result_backend}
         files.write_json(plan.directory / LOCAL_FILE, local)
         self._lock.describe({"pid": os.getpid(), "url": plan.api_url})
 

@@ -6,43 +6,17 @@ The sentences hold no secret: of what the servers say, only the reason is taken.
 from __future__ import annotations
 
 import contextlib
-import re
-from urllib.parse import urlsplit
 
 import psycopg2
 import psycopg2.extensions
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.ops import reasons
+from ibutsu_server.ops.redis import broker_problem, connect
 from ibutsu_server.store import schema
 from ibutsu_server.store.database import state_of
 
-TIMEOUT = 2
-"""Seconds to connect, and again to wait for an answer."""
-
-# What the drivers say, in English, and what it means.
-_DATABASE_REASONS = (
-    (r"password authentication failed|no password supplied|role .* (does not exist|is not permitted)|pg_hba\.conf",
-     "refuses the user or the password; see POSTGRESQL_USER and POSTGRESQL_PASSWORD"),
-    (r"database .* does not exist", "has no database of the name in POSTGRESQL_DATABASE"),
-    (r"too many (clients|connections)|connection slots", "has no connection left; see its max_connections"),
-    (r"starting up|shutting down|recovery", "is starting or stopping"),
-    (r"could not translate host name|[Nn]ame or service not known", "cannot be found; see POSTGRESQL_HOST"),
-    (r"[Cc]onnection refused|No such file or directory", "does not run there: the connection is refused"),
-    (r"timeout expired|timed out", f"does not answer within {TIMEOUT} s"),
-)  # fmt: skip
-
-_BROKER_REASONS = (
-    (r"AuthenticationError", "refuses the password"),
-    (r"LOADING|loading the dataset", "is loading its data"),
-    (r"MISCONF", "cannot write to its disk"),
-    (r"max number of clients", "has no connection left; see its maxclients"),
-    (r"[Nn]ame or service not known|name resolution|No address associated", "cannot be found; is its name right?"),
-    (r"refused", "does not run there: the connection is refused"),
-    (r"[Tt]imed? ?out|Timeout", f"does not answer within {TIMEOUT} s"),
-)  # fmt: skip
+__all__ = ["broker_problem", "connect", "database_problem", "open_database", "read_revision"]
 
 
 def database_problem(settings: DatabaseSettings) -> str | None:
@@ -52,7 +26,7 @@ def database_problem(settings: DatabaseSettings) -> str | None:
     except psycopg2.Error as error:
         if state_of(error) == schema.UNDEFINED_TABLE:
             return schema.difference(None)
-        return f"PostgreSQL at {settings.host}:{settings.port} {_reason(error, _DATABASE_REASONS)}."
+        return f"PostgreSQL at {settings.host}:{settings.port} {reasons.of_database(error).sentence}."
     return schema.difference(revision)
 
 
@@ -64,7 +38,7 @@ def read_revision(settings: DatabaseSettings) -> str | None:
     return row[0] if row else None
 
 
-def open_database(settings: DatabaseSettings) -> psycopg2.extensions.connection:
+def open_database(settings: DatabaseSettings, *, application: str = "ibutsu-health") -> psycopg2.extensions.connection:
     """Return a connection whose statements end soon. Raises psycopg2.Error."""
     return psycopg2.connect(
         host=settings.host,
@@ -72,32 +46,7 @@ def open_database(settings: DatabaseSettings) -> psycopg2.extensions.connection:
         user=settings.user,
         password=settings.password,
         dbname=settings.database,
-        connect_timeout=TIMEOUT,
-        application_name="ibutsu-health",
-        options=f"-c statement_timeout={TIMEOUT}s",
+        connect_timeout=reasons.TIMEOUT,
+        application_name=application,
+        options=f"-c statement_timeout={reasons.TIMEOUT}s",
     )
-
-
-def broker_problem(url: str, name: str = "CELERY_BROKER_URL") -> str | None:
-    """Return a sentence for what is wrong with the Redis of that URL, which the variable `name` has, else None."""
-    try:
-        with connect(url) as client:
-            client.ping()
-    except (redis.RedisError, OSError) as error:
-        parts = urlsplit(url)
-        where = f"{parts.hostname}:{parts.port or 6379}"
-        return f"Redis at {where} ({name}) {_reason(error, _BROKER_REASONS)}."
-    return None
-
-
-def connect(url: str) -> redis.Redis:
-    """Return a client that gives up soon, and tries nothing twice."""
-    return redis.Redis.from_url(
-        url, socket_connect_timeout=TIMEOUT, socket_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
-    )
-
-
-def _reason(error: Exception, reasons: tuple[tuple[str, str], ...]) -> str:
-    text = f"{type(error).__name__}: {error}"
-    known = next((reason for pattern, reason in reasons if re.search(pattern, text)), None)
-    return known or f"does not answer ({type(error).__name__})"

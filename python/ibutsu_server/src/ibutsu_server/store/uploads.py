@@ -233,6 +233,12 @@ def retry(session: Session, import_id: uuid.UUID) -> bool:
     return again.scalar_one_or_none() is not None
 
 
+def delete(session: Session, import_id: uuid.UUID) -> bool:
+    """Delete the import and its upload; False where a worker is at it, or is to take it over. Does not commit."""
+    idle = (Import.id == import_id, Import.status != "running", _lockable(import_id))
+    return session.execute(sa.delete(Import).where(*idle).returning(Import.id)).first() is not None
+
+
 def fail(session: Session, import_id: uuid.UUID, sentence: str) -> None:
     """Mark the import failed, with the sentence for its user, in a transaction of its own. The bytes stay."""
     session.execute(
