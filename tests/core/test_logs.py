@@ -116,6 +116,6 @@ def test_the_secrets_of_the_settings_are_passwords_in_both_forms() -> None:
         application=Application.WORKER,
         celery=CelerySettings(broker_url=url, result_backend=url),
         database=DatabaseSettings(host="h", port=1, user="u", password="database!", database="d"),
-        flower_basic_auth="a:first,b:second",
+        flower_options={"FLOWER_BASIC_AUTH": "a:first,b:second"},
     )
     assert settings.secrets() == ("database!", "p%40ssword", "p@ssword", "first", "second")
