@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -18,6 +19,9 @@ from ibutsu_server.store import accounts, migrate
 from ibutsu_server.store.database import create_engine
 
 _UNDEFINED_TABLE = "42P01"
+
+PAUSE = 2.0
+"""Seconds between two looks at a database that is waited for."""
 
 
 @click.group()
@@ -51,13 +55,28 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
-    """Bring the schema to what this version expects; does nothing where it is there."""
-    with _database() as settings:
-        before = _revision(settings)
+@click.option("--wait", default=0, type=click.IntRange(0, 86400), metavar="SECONDS", help="Wait for the database.")
+def upgrade(wait: int) -> None:
+    """Bring the schema to what this version expects; does nothing where it is there, or newer."""
+    settings = database_settings()
+    before = _waited_for(settings, wait, lambda _: True)
+    if _is_newer(before):
+        click.echo(f"The schema is {_called(before)}, which a newer version made; it is left as it is.")
+        return
+    with _refusals(settings):
         migrate.upgrade(settings)
         after = _revision(settings)
     click.echo(f"The schema is at {after}" + (", as it was." if before == after else f"; it was {_called(before)}."))
+
+
+@db.command()
+@click.option("--timeout", default=600, show_default=True, type=click.IntRange(0, 86400), metavar="SECONDS")
+def wait(timeout: int) -> None:
+    """Wait until the schema is what this version expects, or newer; processes start after it."""
+    settings = database_settings()
+    revision = _waited_for(settings, timeout, lambda revision: revision == migrate.head() or _is_newer(revision))
+    newer = f"; this version expects {migrate.head()}, and a newer one made it" if _is_newer(revision) else ""
+    click.echo(f"The schema is {_called(revision)}{newer}.")
 
 
 @db.command()
@@ -85,10 +104,17 @@ def database_settings() -> DatabaseSettings:
 
 @contextlib.contextmanager
 def _database() -> Iterator[DatabaseSettings]:
-    """Give the settings; what the database refuses becomes a sentence without the driver's text, which has secrets."""
+    """Give the settings, and say as `_refusals` what the database refuses."""
     settings = database_settings()
-    try:
+    with _refusals(settings):
         yield settings
+
+
+@contextlib.contextmanager
+def _refusals(settings: DatabaseSettings) -> Iterator[None]:
+    """What the database refuses becomes a sentence without the driver's text, which has secrets."""
+    try:
+        yield
     except exc.DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
         if state == _UNDEFINED_TABLE:
@@ -114,6 +140,37 @@ def _session(settings: DatabaseSettings) -> Iterator[Session]:
             yield session
     finally:
         engine.dispose()
+
+
+def _waited_for(settings: DatabaseSettings, seconds: int, suffices: Callable[[str | None], bool]) -> str | None:
+    """Return the database's revision as soon as it suffices; raise ClickException when it did not in time.
+
+    What is waited for is said when it is another than before.
+    """
+    deadline = time.monotonic() + seconds
+    said = None
+    while True:
+        try:
+            with _refusals(settings):
+                revision = _revision(settings)
+            if suffices(revision):
+                return revision
+            lacking = (
+                f"The schema is {_called(revision)}, and this version expects {migrate.head()}; "
+                "`ibutsu db upgrade` brings it there."
+            )
+        except click.ClickException as error:
+            lacking = error.message
+        if time.monotonic() >= deadline:
+            raise click.ClickException(lacking + (f" {seconds} s were waited for it." if seconds else ""))
+        if lacking != said:
+            said = lacking
+            click.echo(f"{lacking} Waiting.", err=True)
+        time.sleep(PAUSE)
+
+
+def _is_newer(revision: str | None) -> bool:
+    return revision is not None and not migrate.knows(revision)
 
 
 def _revision(settings: DatabaseSettings) -> str | None:

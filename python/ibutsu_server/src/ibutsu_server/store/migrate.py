@@ -31,6 +31,11 @@ def head() -> str:
     return revision
 
 
+def knows(revision: str) -> bool:
+    """Tell whether this code has the revision; one that it lacks was made by a newer version."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(connection: sa.Connection) -> str | None:
     """Return the revision that the database has, None for an empty one."""
     return MigrationContext.configure(connection).get_current_revision()
