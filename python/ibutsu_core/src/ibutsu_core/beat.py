@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import schedules
 from celery.beat import Scheduler
 
+from ibutsu_core.heart import HEART
 from ibutsu_core.schedule import Every, latest_due
+
+TURN = 5.0
+"""Seconds that a turn of the scheduler's loop takes at most when nothing is due."""
 
 
 class StatelessScheduler(Scheduler):
@@ -23,3 +29,11 @@ class StatelessScheduler(Scheduler):
         for entry in self.schedule.values():
             if isinstance(entry.schedule, schedules.schedule):
                 entry.last_run_at = latest_due(Every(entry.schedule.run_every), self.app.now())  # type: ignore[attr-defined]
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due; return the seconds to the next turn."""
+        HEART.beat()
+        delay: float = super().tick(*args, **kwargs)
+        HEART.beat()
+        HEART.works = True
+        return min(delay, TURN)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from celery import Celery, signals
 
-from ibutsu_core import schedule
+from ibutsu_core import queues, schedule
 from ibutsu_core.retention import RetentionPolicy
 from ibutsu_core.settings import LONGEST_TASK, VISIBILITY_TIMEOUT, Application, CelerySettings, load
 from ibutsu_core.task import FlaskApplication, IbutsuTask
@@ -24,6 +24,9 @@ TASK_MODULES = (
     "ibutsu_server.tasks.results",
     "ibutsu_server.tasks.runs",
 )
+
+QUEUE = "ibutsu"
+"""The queue of all tasks."""
 
 # One set for all applications: the shortest visibility timeout on a broker is the one that holds.
 TRANSPORT_OPTIONS: Mapping[str, Any] = {
@@ -51,6 +54,7 @@ def create_broker_celery_app(name: str = "ibutsu_flower", *, settings: CelerySet
     """
     settings = settings or load(Application.FLOWER, os.environ).celery
     app = MonitoringCelery(name, set_as_current=False)
+    queues.note_when_queued()
     app.conf.update(_configuration(settings))
     return app
 
@@ -72,6 +76,7 @@ def create_flask_celery_app(
     settings = settings or load(role, os.environ).celery
     kind: type[Celery] = Celery if policy is None else MonitoringCelery
     celery = kind(name, task_cls=IbutsuTask, set_as_current=policy is None)
+    queues.note_when_queued()
     celery.conf.update(_configuration(settings))
     celery.flask_app = app  # type: ignore[attr-defined]
     if policy is None:
@@ -108,7 +113,7 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
         "result_serializer": "json",
         "timezone": "UTC",
         "enable_utc": True,
-        "task_default_queue": "ibutsu",
+        "task_default_queue": QUEUE,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_track_started": True,

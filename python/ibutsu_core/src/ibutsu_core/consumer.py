@@ -6,6 +6,8 @@ import logging
 
 from celery.worker.consumer import Consumer
 
+from ibutsu_core.heart import HEART
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,6 +30,16 @@ class SteadyConsumer(Consumer):
             super().update_strategies()
         finally:
             self.connection_errors = errors
+
+    def on_ready(self) -> None:
+        """Take tasks, the first time or again."""
+        super().on_ready()
+        HEART.works = True
+
+    def on_close(self) -> None:
+        """Take no tasks, until there is another connection or for good."""
+        HEART.works = False
+        super().on_close()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Tidy up; the connection itself is made anew by the caller."""

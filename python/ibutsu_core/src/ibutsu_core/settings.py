@@ -23,6 +23,8 @@ LONGEST_TASK = VISIBILITY_TIMEOUT - 60 * 60
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
+LOG_FORMATS = ("text", "json")
+
 
 class Application(enum.StrEnum):
     """The four processes of the system."""
@@ -70,6 +72,22 @@ def _log_level(value: str) -> str:
     if value.lower() not in LOG_LEVELS:
         raise ValueError(f"is none of {', '.join(LOG_LEVELS)}")
     return value.lower()
+
+
+def _log_format(value: str) -> str:
+    if value not in LOG_FORMATS:
+        raise ValueError(f"is neither {' nor '.join(LOG_FORMATS)}")
+    return value
+
+
+def _address(value: str) -> tuple[str, int]:
+    host, separator, port = value.rpartition(":")
+    if not separator or ("[" in host) != (":" in host):
+        raise ValueError("is not of the form HOST:PORT or :PORT")
+    try:
+        return host.strip("[]"), _whole(0, 65535)(port)
+    except ValueError as error:
+        raise ValueError(f"has a port that {error}") from error
 
 
 def _redis_url(value: str) -> str:
@@ -251,6 +269,21 @@ VARIABLES: tuple[Variable, ...] = (
         default="info",
     ),
     Variable(
+        name="IBUTSU_LOG_FORMAT",
+        applications=_ALL,
+        meaning="`text` for people, or `json`: one object a line",
+        parse=_log_format,
+        default="text",
+    ),
+    Variable(
+        name="IBUTSU_HEALTH_ADDRESS",
+        applications=frozenset((Application.WORKER, Application.SCHEDULER)),
+        meaning="where `/healthz`, `/readyz` and `/metrics` are answered, `HOST:PORT`; `:8081` is on all interfaces",
+        parse=_address,
+        optional=True,
+        example=":8081",
+    ),
+    Variable(
         name="IBUTSU_PUBLIC_URL",
         applications=frozenset((Application.BACKEND,)),
         meaning="where people reach the API, for the links that it answers; the request's own address when unset",
@@ -311,7 +344,8 @@ class DatabaseSettings:
 class Settings:
     """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
 
-    `import_attempts`, `limits` and `page_query_time` (seconds) are the worker's, what follows is the backend's.
+    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
+    and `page_query_time` (seconds) are the worker's, what follows is the backend's.
     """
 
     application: Application
@@ -319,6 +353,8 @@ class Settings:
     database: DatabaseSettings | None = None
     flower_basic_auth: str | None = dataclasses.field(default=None, repr=False)
     public_url: str | None = None
+    log_format: str = "text"
+    health_address: tuple[str, int] | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
     page_query_time: int = 600
@@ -431,6 +467,8 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         database=_database(values) if application in _DATABASE else None,
         flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
         public_url=values.get("IBUTSU_PUBLIC_URL"),
+        log_format=values["IBUTSU_LOG_FORMAT"],
+        health_address=values.get("IBUTSU_HEALTH_ADDRESS"),
         **_of_worker(values) if application is Application.WORKER else {},
         **_of_backend(values) if application is Application.BACKEND else {},
     )

@@ -68,6 +68,7 @@ class IbutsuTask(Task[Any, Any]):
 
     abstract = True
     max_retries = RETRIES
+    Request = "ibutsu_core.request:NotedRequest"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; see the class."""

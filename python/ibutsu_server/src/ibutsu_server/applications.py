@@ -113,6 +113,8 @@ def worker_app() -> Celery:
     """Make the worker's application: all task modules, no schedule."""
     from celery import signals
 
+    from ibutsu_server.ops import probes
+
     settings = read_settings(Application.WORKER)
     _hand_to_celery(settings)
     flask_app = create_flask(settings)
@@ -130,13 +132,17 @@ def worker_app() -> Celery:
     signals.worker_process_init.connect(forget_connections, weak=False)
     app = create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
     app.steps["consumer"].add(TakeUp)
+    probes.in_worker(app, settings)
     return app
 
 
 def scheduler_app() -> Celery:
     """Make the scheduler's application: the schedule, no task modules."""
+    from ibutsu_server.ops import probes
+
     settings = read_settings(Application.SCHEDULER)
     _hand_to_celery(settings)
+    probes.in_scheduler(settings)
     return create_flask_celery_app(
         create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=RetentionPolicy()
     )
@@ -145,11 +151,13 @@ def scheduler_app() -> Celery:
 def backend_app() -> Flask:
     """Make the API's WSGI application."""
     from ibutsu_server import api
+    from ibutsu_server.ops import probes
 
     settings = read_settings(Application.BACKEND)
     _hand_to_celery(settings)
     app = create_flask(settings)
     api.register(app)
+    probes.in_api(app, settings)
     return app
 
 

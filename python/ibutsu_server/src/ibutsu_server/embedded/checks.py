@@ -86,12 +86,3 @@ def worker_ready(celery: Celery, name: str) -> Check:
         return None if replies else f"{node} does not answer through the broker"
 
     return check
-
-
-def runs() -> Check:
-    """Check nothing but that the process still runs, for one that nobody can ask."""
-
-    async def check() -> str | None:
-        return None
-
-    return check

@@ -13,11 +13,13 @@ API_PORT = 8080
 FLOWER_PORT = 5555
 HEALTH_PATH = "/api/health"
 FLOWER_HEALTH_PATH = "/healthcheck"
+READY_PATH = "/readyz"
+"""Of a worker and a scheduler, at their IBUTSU_HEALTH_ADDRESS."""
 
 COMMANDS: Mapping[Application, tuple[str, ...]] = {
     Application.BACKEND: (
         *("gunicorn", "--bind", f"0.0.0.0:{API_PORT}", "--threads", "8", "--no-control-socket"),
-        *("--limit-request-line", "8190"),
+        *("--limit-request-line", "8190", "--config", "python:ibutsu_server.ops.gunicorn"),
         "ibutsu_server:backend_app",
     ),
     Application.WORKER: ("celery", "--app", "ibutsu_server:worker_app", "worker"),

@@ -90,6 +90,7 @@ class _System:
         self._lock = lock
         self._supervisor = supervisor
         self._children: dict[str, Child] = {}
+        self._places: dict[str, str] = {}
 
     async def start(self) -> None:
         """Start everything in order, each when what it needs is ready, and show the table."""
@@ -149,10 +150,17 @@ class _System:
             celery.close()
         flower_ready = checks.page_ready(plan.flower_url + commands.FLOWER_HEALTH_PATH, lambda: flower.pid)
         await supervisor.ready(flower, flower_ready, seconds=READY_SECONDS)
-        await supervisor.ready(scheduler, checks.runs(), seconds=READY_SECONDS)
+        scheduler_ready = checks.page_ready(self._places["scheduler"] + commands.READY_PATH, lambda: scheduler.pid)
+        await supervisor.ready(scheduler, scheduler_ready, seconds=READY_SECONDS)
 
     def _start(self, name: str, application: Application, command: tuple[str, ...], stage: int) -> Child:
         program = self._program(name, commands.here(command), application)
+        if application in (Application.WORKER, Application.SCHEDULER):
+            address = f"{ports.LOOPBACK}:{ports.free_port()}"
+            self._places[name] = f"http://{address}"
+            program = dataclasses.replace(
+                program, environment={**program.environment, "IBUTSU_HEALTH_ADDRESS": address}
+            )
         self._children[name] = self._supervisor.start(program, stage=stage)
         return self._children[name]
 
@@ -202,6 +210,7 @@ class _System:
             "redis": overview.address(plan.celery.broker_url),
             "api": plan.api_url,
             "flower": plan.flower_url,
+            **self._places,
         }
         names = [*dict.fromkeys(("postgres", "redis", *self._children))]
         parts = []

@@ -59,6 +59,7 @@ class Loaded:
     """What a load stored. `notes` are sentences for the run's reader."""
 
     run_id: uuid.UUID
+    format: str = ""
     results: int = 0
     artifacts: int = 0
     notes: tuple[str, ...] = ()
@@ -154,6 +155,7 @@ class ReportLoader:
         self._flush_artifacts()
         self._flush_chunks()
         project = self._project or self._set_project(run.project)
+        self.loaded.format = format
         self.loaded.notes = run.notes
         counts = {"notes": list(run.notes), "results": self.loaded.results, "artifacts": self.loaded.artifacts}
         parameters = {

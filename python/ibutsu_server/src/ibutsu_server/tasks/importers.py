@@ -85,6 +85,8 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
         "import_id": file_id,
         "imported": True,
         "run_id": str(loaded.run_id),
+        "format": loaded.format,
+        "bytes": row.size,
         "results": loaded.results,
         "artifacts": loaded.artifacts,
     }

@@ -9,6 +9,8 @@ from typing import Any
 
 from celery import Celery
 
+from ibutsu_core import queues
+
 PAGE = 1000
 """Messages that are read at once."""
 
@@ -18,8 +20,7 @@ def waiting(celery: Celery) -> set[uuid.UUID]:
     found: set[uuid.UUID] = set()
     with celery.connection_for_read() as connection:
         channel: Any = connection.default_channel
-        name = celery.conf.task_default_queue
-        for key in {channel._q_for_pri(name, priority) for priority in channel.priority_steps}:
+        for key in queues.keys(celery.conf.task_default_queue):
             start = 0
             while page := channel.client.lrange(key, start, start + PAGE - 1):
                 start += PAGE

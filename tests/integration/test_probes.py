@@ -1,0 +1,162 @@
+"""The probes of real processes: what a fault changes in their answers, and that it passes with the fault."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from ibutsu_server.embedded import redis
+
+Start = Callable[..., AbstractContextManager["Process"]]
+Until = Callable[..., None]
+
+COMMANDS = {
+    "worker": ["-m", "celery", "--app", "ibutsu_server:worker_app", "worker"],
+    "scheduler": ["-m", "celery", "--app", "ibutsu_server:scheduler_app", "beat"],
+}
+
+HANGING = """
+import signal, time
+from ibutsu_server import worker_app
+from ibutsu_server.ops import health
+
+health.HANG = 1.0
+signal.signal(signal.SIGUSR2, lambda *_: time.sleep(4))
+"""
+"""A worker whose main loop hangs for a while when it is told to."""
+
+
+class Process:
+    """A worker or a scheduler, and what its probes answer."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+
+    def url(self) -> str | None:
+        """Return where its probes are, None as long as they are not."""
+        found = re.search(r"Health is answered at port (\d+)", self.log.read_text())
+        return f"http://127.0.0.1:{found[1]}" if found else None
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Return the status and the message of a probe."""
+        answer = httpx.get(f"{self.url()}{path}", timeout=30)
+        return answer.status_code, answer.json()["message"]
+
+    def ready(self) -> bool:
+        """Whether it is ready."""
+        return self.url() is not None and self.probe("/readyz")[0] == 200
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path, until: Until) -> Start:
+    """Start a process with a health server, ready; it is ended by SIGTERM at the end of the block."""
+
+    @contextlib.contextmanager
+    def start(name: str, command: list[str] | None = None, **variables: str) -> Iterator[Process]:
+        log = tmp_path / f"{name}.log"
+        with log.open("wb") as output:
+            child = subprocess.Popen(
+                [sys.executable, *(command or COMMANDS[name])],
+                env={**environment, "IBUTSU_HEALTH_ADDRESS": "127.0.0.1:0", **variables},
+                stdout=output,
+                stderr=output,
+            )
+        process = Process(child, log)
+        try:
+            until(lambda: process.ready() or child.poll() is not None, log)
+            yield process
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(30)
+
+    return start
+
+
+@pytest.mark.slow
+def test_neither_worker_nor_scheduler_is_dead_while_redis_is_away_and_both_are_ready_again_after_it(
+    start: Start, until: Until, server_directory: Path
+) -> None:
+    with redis.server(server_directory / "paused", durable=False) as url:
+        variables = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+        server = _redis_of(url)
+        with start("worker", **variables) as worker, start("scheduler", **variables) as scheduler:
+            server.suspend()
+            for process in (worker, scheduler):
+                until(lambda process=process: not process.ready(), process.log)  # type: ignore[misc]
+                assert "does not answer within 2 s" in process.probe("/readyz")[1]
+                assert process.probe("/healthz")[0] == 200
+            server.resume()
+            for process in (worker, scheduler):
+                until(process.ready, process.log, seconds=120)
+
+
+def _redis_of(url: str) -> psutil.Process:
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    for process in psutil.Process().children(recursive=True):
+        if any(connection.laddr.port == port for connection in process.net_connections("tcp")):
+            return process
+    raise AssertionError("there is no Redis")
+
+
+@pytest.mark.slow
+def test_a_main_loop_that_hangs_is_dead_says_where_and_lives_again(
+    start: Start, until: Until, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    path = f"{tmp_path}:{environment.get('PYTHONPATH', '')}"
+    command = ["-m", "celery", "--app", "hanging:worker_app", "worker"]
+    with start("worker", command, PYTHONPATH=path) as worker:
+        assert worker.probe("/healthz")[0] == 200
+        worker.process.send_signal(signal.SIGUSR2)
+        until(lambda: worker.probe("/healthz")[0] == 503)
+        assert re.search(r"has not turned for \d+ s: it is in <lambda> \(.*hanging.py:7\)", worker.probe("/healthz")[1])
+        until(lambda: worker.probe("/healthz")[0] == 200)
+
+
+@pytest.mark.slow
+def test_a_worker_that_finishes_its_tasks_is_alive_and_not_ready(start: Start, until: Until, tmp_path: Path) -> None:
+    """While it is told to end, its loop does not turn; its children have all the time that they are given."""
+    with start("worker") as worker:
+        (child,) = psutil.Process(worker.process.pid).children()
+        child.suspend()
+        worker.process.send_signal(signal.SIGTERM)
+        until(lambda: worker.probe("/readyz") == (503, "It ends, and begins nothing new."), worker.log)
+        assert worker.probe("/healthz") == (200, "It finishes its tasks and ends.")
+        child.resume()
+
+
+@pytest.mark.slow
+def test_a_child_answers_no_probe_and_a_port_in_use_is_said(
+    start: Start, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with start("worker") as worker:
+        port = int(str(worker.url()).rpartition(":")[2])
+        (child,) = psutil.Process(worker.process.pid).children()
+        child.kill()
+        child.wait()
+        while not (children := psutil.Process(worker.process.pid).children()):
+            pass
+        assert all(port not in _listening(one) for one in children)
+        variables: dict[str, Any] = {**environment, "IBUTSU_HEALTH_ADDRESS": f"127.0.0.1:{port}"}
+        for name, command in COMMANDS.items():
+            done = subprocess.run([sys.executable, *command], env=variables, capture_output=True, text=True, timeout=60)
+            assert done.returncode != 0, name
+            expected = f"IBUTSU_HEALTH_ADDRESS=127.0.0.1:{port} cannot be listened at: Address already in use."
+            assert expected in done.stderr + done.stdout
+            assert "Traceback" not in done.stderr
+
+
+def _listening(process: psutil.Process) -> list[int]:
+    return [one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
