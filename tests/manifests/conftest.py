@@ -11,7 +11,7 @@ import pytest
 
 from manifest_tree import MANIFESTS, Tree, kustomize, render
 
-COMPONENTS = ("keda", "hpa", "managed-services")
+COMPONENTS = ("keda", "hpa", "monitoring", "managed-services")
 OVERLAYS = ("kubernetes", "openshift")
 RENDERINGS = (
     *OVERLAYS,
