@@ -47,7 +47,7 @@ def rows_of(session: Session, format: str) -> dict[str, bytes]:  # noqa: A002
     rows = {}
     for table, columns in TABLES.items():
         file = io.BytesIO()
-        cursor.copy_expert(f"COPY {table} ({columns}) TO STDOUT (FORMAT {format})", file)
+        cursor.copy_expert(f"COPY (SELECT {columns} FROM {table}) TO STDOUT (FORMAT {format})", file)
         rows[table] = file.getvalue()
     session.rollback()
     return rows

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ibutsu_core.settings import VARIABLES, Variable
+from ibutsu_server.ops.measures import MEASURES, Measure
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +23,17 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
     lines = (ROOT / "docs/configuration.md").read_text().splitlines()
     table = [line for line in lines if line.startswith("| `")]
     assert table == [row(variable) for variable in VARIABLES]
+
+
+def row_of(measure: Measure) -> str:
+    """Return the metric's row in the table of docs/metrics.md."""
+    labels = ", ".join(f"`{label}`" for label in measure.labels) or "-"
+    return f"| `{measure.name}` | {measure.kind} | {labels} | {', '.join(measure.applications)} | {measure.meaning} |"
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    lines = (ROOT / "docs/metrics.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| `")] == [row_of(measure) for measure in MEASURES]
 
 
 def test_each_sample_of_a_report_has_its_writer_in_the_table() -> None:

@@ -370,3 +370,14 @@ def test_policy_floors_and_defaults_cannot_be_changed() -> None:
         mutable: Any = table
         with pytest.raises(TypeError):
             mutable[Kind.RUNS] = 1
+
+
+def test_a_policy_survives_its_storage_and_names_what_is_wrong_in_it() -> None:
+    policy = RetentionPolicy(4, 8, 24)
+    assert RetentionPolicy.of(policy.as_dict()) == policy
+    assert RetentionPolicy.of({"runs": 36}, policy) == RetentionPolicy(4, 8, 36)
+    assert RetentionPolicy.of({}) == RetentionPolicy()
+    with pytest.raises(RetentionError, match="'artefacts', which is none of artifacts, results, runs"):
+        RetentionPolicy.of({"artefacts": 4})
+    with pytest.raises(RetentionError, match="results is 3 months, but never less than 4"):
+        RetentionPolicy.of({"results": 3}, policy)

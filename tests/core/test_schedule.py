@@ -19,13 +19,17 @@ from ibutsu_core.schedule import (
     Crontab,
     Entry,
     Every,
+    Known,
     ScheduleError,
     beat_entries,
     beat_schedule,
     describe,
     due_between,
+    for_celery,
+    from_celery,
     latest_due,
     next_due,
+    owed,
 )
 
 MICROSECOND = timedelta(microseconds=1)
@@ -423,3 +427,52 @@ def test_the_schedule_can_be_computed_without_database_or_web_packages() -> None
     )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert output.stdout == "set()\n"
+
+
+# What is owed -------------------------------------------------------------------------------------------------------
+
+
+@given(any_schedule)
+def test_a_schedule_comes_back_from_celery_as_it_was(schedule: Crontab | Every) -> None:
+    (setting,) = for_celery([Entry("name", "task", schedule)]).values()
+    assert from_celery(setting["schedule"]) == schedule
+
+
+def test_a_schedule_that_has_no_slots_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="neither a crontab nor an interval"):
+        from_celery(schedules.BaseSchedule())
+
+
+@settings(deadline=None)
+@given(any_schedule, instants, instants, st.booleans())
+def test_what_is_owed_is_the_newest_slot_once_it_is_known_done_nothing_and_older_ones_never(
+    schedule: Crontab | Every, at: datetime, seen: datetime, lost: bool
+) -> None:
+    newest, known = latest_due(schedule, at), latest_due(schedule, seen)
+    found = owed(schedule, Known(known, 1, lost), at)
+    assert found == (newest if newest > known or (newest == known and lost) else None)
+    if found:
+        assert owed(schedule, Known(found, 1), at) is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    any_schedule,
+    instants,
+    st.lists(st.tuples(st.timedeltas(timedelta(seconds=1), timedelta(days=20)), st.integers(0, 3)), max_size=20),
+)
+def test_however_many_schedulers_come_and_go_each_slot_is_done_once_and_the_newest_is_never_missed(
+    schedule: Crontab | Every, start: datetime, history: list[tuple[timedelta, int]]
+) -> None:
+    """Time goes on in steps; at each some schedulers look at the ledger, and a worker claims whatever they send."""
+    now, done = start, [latest_due(schedule, start)]
+    for step, schedulers in history:
+        now += step
+        sent = [owed(schedule, Known(done[-1]), now) for _ in range(schedulers)]
+        for slot in sent:
+            if slot is not None and slot not in done:
+                done.append(slot)
+        if schedulers:
+            assert done[-1] == latest_due(schedule, now)
+            assert len(set(sent)) == 1, "All schedulers find the same."
+    assert done == sorted(set(done))

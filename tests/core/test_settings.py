@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kombu.utils.url import parse_url
 
 from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
+from ibutsu_core.retention import RetentionPolicy
 from ibutsu_core.settings import (
     LONGEST_TASK,
     VARIABLES,
@@ -19,6 +20,7 @@ from ibutsu_core.settings import (
     Settings,
     SettingsError,
     load,
+    load_retention,
     variables,
 )
 from ibutsu_server.store.database import database_url
@@ -209,3 +211,20 @@ def test_the_other_numbers_are_read_by_the_application_that_needs_them() -> None
     assert (worker.import_attempts, worker.page_query_time) == (2, 3)
     assert load(Application.BACKEND, COMPLETE | {"IBUTSU_TRUSTED_PROXIES": "2"}).trusted_proxies == 2
     assert load(Application.BACKEND, COMPLETE).trusted_proxies == 0
+
+
+def test_the_retention_policy_is_checked_as_a_whole() -> None:
+    months = {f"IBUTSU_RETENTION_{kind}_MONTHS": value for kind, value in (("ARTIFACTS", "6"), ("RESULTS", "12"))}
+    for application in (Application.WORKER, Application.SCHEDULER, Application.BACKEND):
+        assert problems(application, {**COMPLETE, **months}) == (
+            (
+                "IBUTSU_RETENTION_…_MONTHS: The retention of runs is 12 months and that of results 12 months, "
+                "but runs must be kept for longer than results."
+            ),
+        )
+        settings = load(application, {**COMPLETE, **months, "IBUTSU_RETENTION_RUNS_MONTHS": "24"})
+        assert settings.retention == RetentionPolicy(6, 12, 24)
+    assert load(Application.WORKER, COMPLETE).retention == load_retention({}) == RetentionPolicy()
+    with pytest.raises(SettingsError, match="IBUTSU_RETENTION_RUNS_MONTHS='9' is not a whole number from 10 to 1200"):
+        load_retention({"IBUTSU_RETENTION_RUNS_MONTHS": "9"})
+    assert load(Application.FLOWER, {**COMPLETE, "IBUTSU_RETENTION_RUNS_MONTHS": "9"}).retention == RetentionPolicy()

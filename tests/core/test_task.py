@@ -55,7 +55,7 @@ def app(session: RecordingSession) -> Celery:
 
 
 def test_a_task_runs_in_the_context_and_its_session_is_committed(app: Celery, session: RecordingSession) -> None:
-    @app.task
+    @app.task(shared=False)
     def task() -> str:
         assert not session.calls
         return current_app.name
@@ -67,7 +67,7 @@ def test_a_task_runs_in_the_context_and_its_session_is_committed(app: Celery, se
 def test_a_permanent_failure_is_rolled_back_and_not_retried(app: Celery, session: RecordingSession) -> None:
     attempts = []
 
-    @app.task
+    @app.task(shared=False)
     def task() -> None:
         attempts.append(1)
         raise ValueError("broken for good")
@@ -81,7 +81,7 @@ def test_a_permanent_failure_is_rolled_back_and_not_retried(app: Celery, session
 def test_a_transient_failure_is_retried_a_bounded_number_of_times(app: Celery, session: RecordingSession) -> None:
     attempts = []
 
-    @app.task
+    @app.task(shared=False)
     def task() -> None:
         attempts.append(1)
         raise ConnectionError("away")
@@ -95,7 +95,7 @@ def test_a_transient_failure_is_retried_a_bounded_number_of_times(app: Celery, s
 def test_a_commit_that_fails_for_a_while_is_retried(app: Celery, session: RecordingSession) -> None:
     session.commit_error = ConnectionError("away")
 
-    @app.task
+    @app.task(shared=False)
     def task() -> int:
         if session.calls.count("commit") == 2:
             session.commit_error = None
@@ -108,7 +108,7 @@ def test_a_commit_that_fails_for_a_while_is_retried(app: Celery, session: Record
 def test_a_retry_waits_longer_each_time(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 
-    @app.task
+    @app.task(shared=False)
     def task() -> None:
         raise ConnectionError("away")
 
@@ -142,11 +142,11 @@ def test_a_task_is_told_before_it_is_tried_again_and_only_then(app: Celery) -> N
         def before_retry(self, error: Exception, delay: float) -> None:
             told.append((str(error), delay))
 
-    @app.task(base=Noting)
+    @app.task(base=Noting, shared=False)
     def transient() -> None:
         raise ConnectionError("away")
 
-    @app.task(base=Noting)
+    @app.task(base=Noting, shared=False)
     def permanent() -> None:
         raise ValueError("broken")
 

@@ -88,8 +88,9 @@ def test_pruning_deletes_what_is_old_and_says_what(session: Session, call: Calla
 def test_a_run_takes_its_results_and_artifacts_along(session: Session, call: Callable[..., Any]) -> None:
     add_run(session, 14)
     kept = add_run(session, 11)
-    assert call("db.prune_old_runs", 12) | {"cutoff": ""} == {
-        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "bytes": 21,
+    assert call("db.prune_old_runs", 12) | {"cutoff": "", "seconds": 0} == {
+        "cutoff": "", "runs": 1, "results": 2, "artifacts": 3, "uploads": 0, "imports": 0, "bytes": 21, "disk": 0,
+        "in_use": 0, "complete": True, "seconds": 0,
     }  # fmt: skip
     assert counts(session) == (1, 2, 3, 3)
     assert session.get(Run, kept) is not None
@@ -130,14 +131,16 @@ def test_what_was_cut_short_is_repaired(
     lost = store_upload(b"<testsuite><testcase name='v'/></testsuite>")
     values = {"status": "running", "attempts": 1, "sent": NOW - dt.timedelta(minutes=2)}
     session.execute(sa.update(Import).where(Import.id == lost).values(started=NOW - dt.timedelta(minutes=1), **values))
+    newest = session.scalar(sa.text("SELECT max(relname) FROM pg_class WHERE relname ~ '^artifact_chunks_[0-9_]+$'"))
+    session.execute(sa.text(f"DROP TABLE {newest}"))
     session.commit()
     outcome = call("runs.sync_aborted_runs")
-    assert outcome == {"repaired": 1, "failed": 0, "sent": 2}
+    assert outcome == {"repaired": 1, "failed": 0, "aborted": 0, "sent": 2, "partitions": [newest]}
     call("runs.update_run", str(untrue))  # Behind the two imports in the queue of one worker.
     session.rollback()
     statuses = {row.id: row.status for row in session.scalars(sa.select(Import))}
     assert statuses == {forgotten: "done", lost: "done", fresh: "pending"}
-    assert call("runs.sync_aborted_runs") == {"repaired": 0, "failed": 0, "sent": 0}
+    assert call("runs.sync_aborted_runs") == {"repaired": 0, "failed": 0, "aborted": 0, "sent": 0, "partitions": []}
 
 
 def test_start_times_that_a_client_left_out_are_filled(session: Session, call: Callable[..., Any]) -> None:

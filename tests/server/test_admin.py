@@ -95,7 +95,7 @@ def test_who_waits_for_the_schema_goes_on_when_another_has_made_it(
 
 def test_who_waits_in_vain_says_what_for(ibutsu: Command) -> None:
     for arguments, variables, said in (
-        (("wait", "--timeout", "0"), {"POSTGRESQL_DATABASE": "template1"}, "The schema is empty, and this version"),
+        (("wait", "--timeout", "0"), {"POSTGRESQL_DATABASE": "template1"}, "The database has no schema yet"),
         (("wait", "--timeout", "1"), {"POSTGRESQL_PORT": "1"}, "1 s were waited for it."),
         (("upgrade", "--wait", "1"), {"POSTGRESQL_PORT": "1"}, "does not answer"),
     ):

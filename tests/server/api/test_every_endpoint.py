@@ -123,6 +123,8 @@ CALLS: dict[str, Call] = {
     ),
     "GET /api/run/{run_id}": Call(stranger="refused"),
     "PUT /api/run/{run_id}": Call(stranger="refused", json=field("source", "new")),
+    "PUT /api/run/{run_id}/pin": Call(stranger="refused"),
+    "DELETE /api/run/{run_id}/pin": Call(stranger="refused"),
     "POST /api/runs/bulk-update": Call(
         stranger="refused",
         json=field("metadata", {"new": 1}),
@@ -199,6 +201,7 @@ CALLS: dict[str, Call] = {
     "GET /api/dashboard/{dashboard_id}": Call(stranger="refused"),
     "PUT /api/dashboard/{dashboard_id}": Call(stranger="refused", json=field("title", "New")),
     "DELETE /api/dashboard/{dashboard_id}": Call(stranger="refused"),
+    "GET /api/admin/maintenance": Call(stranger="superadmins only"),
     "GET /api/admin/user": Call(stranger="superadmins only"),
     "POST /api/admin/user": Call(stranger="superadmins only", json=field("email", "new@example.com")),
     "GET /api/admin/user/{user_id}": Call(stranger="superadmins only"),

@@ -16,7 +16,8 @@ from ibutsu_server.store.models import Base
 
 def differences(connection: sa.Connection) -> list[object]:
     """Return what the database has and the models have not, or the other way round."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    options = {"compare_type": True, "compare_server_default": True, "include_name": migrate.is_described}
+    context = MigrationContext.configure(connection, opts=options)
     return list(compare_metadata(context, Base.metadata))
 
 
@@ -33,3 +34,13 @@ def test_the_schema_is_that_of_the_models_wherever_it_comes_from(database: Datab
     with engine.begin() as connection:
         assert differences(connection) == []
     engine.dispose()
+
+
+def test_big_tables_are_vacuumed_before_much_of_them_is_dead(database: DatabaseSettings) -> None:
+    engine = create_engine(database, application="tests")
+    with engine.connect() as connection:
+        query = sa.text("SELECT relname, array_to_string(reloptions, ' ') FROM pg_class WHERE reloptions IS NOT NULL")
+        options = {row[0]: row[1] for row in connection.execute(query)}
+    engine.dispose()
+    for table in ("runs", "results", "artifacts", "upload_chunks"):
+        assert "autovacuum_vacuum_scale_factor=0.02" in options[table]

@@ -19,7 +19,7 @@ def task_of(url: str) -> tuple[Celery, Any]:
     """Make a task that runs, for its progress."""
     app = create_broker_celery_app("tests", settings=CelerySettings(broker_url=url, result_backend=url))
 
-    @app.task(name="task")
+    @app.task(shared=False)
     def task() -> None:
         """Do nothing."""
 

@@ -108,10 +108,22 @@ class RetentionPolicy:
         value: int = getattr(self, _kind(kind))
         return value
 
+    @classmethod
+    def of(cls, months: Mapping[str, object], default: RetentionPolicy | None = None) -> RetentionPolicy:
+        """Return the policy of these kinds and months, where a kind that is left out is as in `default`.
+
+        Raises RetentionError, also for a kind that there is not.
+        """
+        values: dict[str, Any] = {_kind(kind): value for kind, value in months.items()}
+        return dataclasses.replace(default or cls(), **values)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the months by kind; `of` makes the same policy of them."""
+        return {kind.value: self.months(kind) for kind in Kind}
+
     def with_months(self, kind: Kind, months: int | str) -> RetentionPolicy:
         """Return this policy with one value replaced, checked as a whole; raises RetentionError."""
-        replaced: dict[str, Any] = {_kind(kind): months}
-        return dataclasses.replace(self, **replaced)
+        return self.of({_kind(kind): months}, self)
 
     def cutoffs(self, now: datetime | None = None) -> dict[Kind, datetime]:
         """Return the cut-off of each kind, all for the same instant: `now`, or the clock when left out."""

@@ -10,7 +10,7 @@ import calendar
 import dataclasses
 import functools
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -93,6 +93,18 @@ class Entry:
     args: tuple[int, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """The newest slot of an entry that the ledger has.
+
+    `attempts` is how often a worker began with it, and it is `lost` when the last of them is gone before the end.
+    """
+
+    slot: datetime
+    attempts: int = 0
+    lost: bool = False
+
+
 DEFAULT_POLICY = RetentionPolicy()
 
 
@@ -127,7 +139,23 @@ def beat_entries(policy: RetentionPolicy = DEFAULT_POLICY) -> tuple[Entry, ...]:
 
 def beat_schedule(policy: RetentionPolicy = DEFAULT_POLICY) -> dict[str, dict[str, Any]]:
     """Return the entries as Celery's setting `beat_schedule` takes them; the application's time zone must be UTC."""
-    return {entry.name: _for_celery(entry) for entry in beat_entries(policy)}
+    return for_celery(beat_entries(policy))
+
+
+def for_celery(entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:
+    """Return any entries as Celery's setting `beat_schedule` takes them."""
+    return {entry.name: _for_celery(entry) for entry in entries}
+
+
+def from_celery(schedule: schedules.BaseSchedule) -> Schedule:
+    """Return the schedule that `for_celery` made into this one; raise ScheduleError for one that has no slots."""
+    if isinstance(schedule, schedules.crontab):
+        # What it is made of is only in its pickle.
+        pickled: Any = schedule.__reduce__()
+        return Crontab(*map(str, pickled[1]))
+    if isinstance(schedule, schedules.schedule):
+        return Every(schedule.run_every)  # type: ignore[attr-defined]
+    raise ScheduleError(f"The schedule {schedule!r} is neither a crontab nor an interval, and has no slots.")
 
 
 def latest_due(schedule: Schedule, at: datetime) -> datetime:
@@ -161,6 +189,18 @@ def due_between(schedule: Schedule, after: datetime, until: datetime) -> Iterato
     miss none. Both are aware, in any zone, or ScheduleError is raised. There are none when `until` is the earlier.
     """
     return _between(schedule, _utc(after), _utc(until))
+
+
+def owed(schedule: Schedule, known: Known, at: datetime) -> datetime | None:
+    """Return the slot that is to be sent at `at`, though it is not due just then; None where nothing is.
+
+    It is the newest slot that is due, where the ledger has none as new, or has it begun by a worker that was lost.
+    Older ones are not made up for: what they would have done, the newest does.
+    """
+    due = _latest(schedule, _utc(at))
+    if due is None or due < known.slot or (due == known.slot and not known.lost):
+        return None
+    return due
 
 
 def describe(schedule: Schedule) -> str:

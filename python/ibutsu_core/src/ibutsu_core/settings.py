@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
+from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 
 VISIBILITY_TIMEOUT = 12 * 60 * 60
 """Seconds after which Redis hands an unacknowledged message to another worker; above the longest task."""
@@ -314,6 +315,16 @@ VARIABLES: tuple[Variable, ...] = (
         parse=_whole(0, 100),
         default="0",
     ),
+    *(
+        Variable(
+            name=f"IBUTSU_RETENTION_{kind.name}_MONTHS",
+            applications=_DATABASE,
+            meaning=f"months that {kind} are kept, but in projects with a policy of their own; at least {FLOORS[kind]}",
+            parse=_whole(FLOORS[kind], MAX_MONTHS),
+            default=str(DEFAULTS[kind]),
+        )
+        for kind in Kind
+    ),
 )
 
 
@@ -345,7 +356,8 @@ class Settings:
     """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
 
     `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
-    and `page_query_time` (seconds) are the worker's, what follows is the backend's.
+    and `page_query_time` (seconds) are the worker's, the limits below them the backend's. `retention` is the policy of
+    projects that have none of their own.
     """
 
     application: Application
@@ -361,6 +373,7 @@ class Settings:
     api_limits: ApiLimits = dataclasses.field(default_factory=ApiLimits)
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
+    retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -383,7 +396,10 @@ def load(
     values, problems = _read(variables(application), environ, read_file)
     if problems:
         raise SettingsError(application, tuple(problems))
-    return _typed(application, values)
+    try:
+        return _typed(application, values)
+    except RetentionError as error:
+        raise SettingsError(application, (f"IBUTSU_RETENTION_…_MONTHS: {error}",)) from error
 
 
 def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str] | None = None) -> DatabaseSettings:
@@ -393,6 +409,18 @@ def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str]
     if problems:
         raise SettingsError(None, tuple(problems))
     return _database(values)
+
+
+def load_retention(environ: Mapping[str, str]) -> RetentionPolicy:
+    """Read only the retention policy, for commands; see `load`."""
+    chosen = tuple(variable for variable in VARIABLES if variable.name.startswith("IBUTSU_RETENTION_"))
+    values, problems = _read(chosen, environ, None)
+    try:
+        if not problems:
+            return _retention(values)
+    except RetentionError as error:
+        problems.append(f"IBUTSU_RETENTION_…_MONTHS: {error}")
+    raise SettingsError(None, tuple(problems))
 
 
 def _read(
@@ -469,6 +497,7 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         public_url=values.get("IBUTSU_PUBLIC_URL"),
         log_format=values["IBUTSU_LOG_FORMAT"],
         health_address=values.get("IBUTSU_HEALTH_ADDRESS"),
+        retention=_retention(values) if application in _DATABASE else RetentionPolicy(),
         **_of_worker(values) if application is Application.WORKER else {},
         **_of_backend(values) if application is Application.BACKEND else {},
     )
@@ -492,6 +521,10 @@ def _of_backend(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limits(limits: type[AnyLimits], values: Mapping[str, Any]) -> AnyLimits:
     return limits(**{field.name: values[variable_of(field.name, limits)] for field in dataclasses.fields(limits)})
+
+
+def _retention(values: Mapping[str, Any]) -> RetentionPolicy:
+    return RetentionPolicy.of({kind.value: values[f"IBUTSU_RETENTION_{kind.name}_MONTHS"] for kind in Kind})
 
 
 def _database(values: Mapping[str, Any]) -> DatabaseSettings:

@@ -76,8 +76,7 @@ class IbutsuTask(Task[Any, Any]):
         runtime: TaskRuntime = flask_app.extensions[EXTENSION]
         with flask_app.app_context():
             try:
-                # Not super().__call__: that pushes a second request, in which self.retry() refuses to work.
-                result = self.run(*args, **kwargs)
+                result = self.perform(*args, **kwargs)
                 runtime.session.commit()
             except Exception as error:
                 runtime.session.rollback()
@@ -90,6 +89,11 @@ class IbutsuTask(Task[Any, Any]):
                 return result
             finally:
                 runtime.session.remove()
+
+    def perform(self, *args: Any, **kwargs: Any) -> Any:
+        """Do the task's work, inside the context; a subclass may do something before and after."""
+        # Not super().__call__: that pushes a second request, in which self.retry() refuses to work.
+        return self.run(*args, **kwargs)
 
     def before_retry(self, error: Exception, delay: float) -> None:
         """Do what a task wants done before it is tried again in `delay` seconds; nothing, unless it is overridden."""

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings, SettingsError, load_database
 from ibutsu_server.client.access import ClientError, find_local
-from ibutsu_server.store import accounts, migrate
+from ibutsu_server.store import accounts, migrate, schema
 from ibutsu_server.store.database import create_engine
 
 _UNDEFINED_TABLE = "42P01"
@@ -39,7 +39,7 @@ def create(email: str, name: str, superadmin: bool, expires: int | None) -> None
     local, _, domain = email.partition("@")
     if not local or not domain or any(character.isspace() or character == "\x00" for character in email):
         raise click.BadParameter(f"{email!r} is not an e-mail address.", param_hint="--email")
-    with _database() as settings, _session(settings) as session:
+    with database() as settings, admin_session(settings) as session:
         user = accounts.ensure_user(session, email=email, is_superadmin=superadmin)
         if not user.is_active:
             raise click.ClickException(f"The user {email} is not active, so a token would not be accepted.")
@@ -59,7 +59,7 @@ def db() -> None:
 def upgrade(wait: int) -> None:
     """Bring the schema to what this version expects; does nothing where it is there, or newer."""
     settings = database_settings()
-    before = _waited_for(settings, wait, lambda _: True)
+    before = _waited_for(settings, wait)
     if _is_newer(before):
         click.echo(f"The schema is {_called(before)}, which a newer version made; it is left as it is.")
         return
@@ -74,7 +74,7 @@ def upgrade(wait: int) -> None:
 def wait(timeout: int) -> None:
     """Wait until the schema is what this version expects, or newer; processes start after it."""
     settings = database_settings()
-    revision = _waited_for(settings, timeout, lambda revision: revision == migrate.head() or _is_newer(revision))
+    revision = _waited_for(settings, timeout, schema.difference)
     newer = f"; this version expects {migrate.head()}, and a newer one made it" if _is_newer(revision) else ""
     click.echo(f"The schema is {_called(revision)}{newer}.")
 
@@ -82,7 +82,7 @@ def wait(timeout: int) -> None:
 @db.command()
 def current() -> None:
     """Say which revision the schema has, and which one this version expects."""
-    with _database() as settings:
+    with database() as settings:
         revision = _revision(settings)
     click.echo(f"The schema is {_called(revision)}; this version expects {migrate.head()}.")
 
@@ -103,7 +103,7 @@ def database_settings() -> DatabaseSettings:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[DatabaseSettings]:
+def database() -> Iterator[DatabaseSettings]:
     """Give the settings, and say as `_refusals` what the database refuses."""
     settings = database_settings()
     with _refusals(settings):
@@ -133,7 +133,8 @@ def _refusals(settings: DatabaseSettings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _session(settings: DatabaseSettings) -> Iterator[Session]:
+def admin_session(settings: DatabaseSettings) -> Iterator[Session]:
+    """Give a session, which is not committed."""
     engine = create_engine(settings, application="ibutsu-admin", pool_size=1)
     try:
         with Session(engine) as session:
@@ -142,8 +143,10 @@ def _session(settings: DatabaseSettings) -> Iterator[Session]:
         engine.dispose()
 
 
-def _waited_for(settings: DatabaseSettings, seconds: int, suffices: Callable[[str | None], bool]) -> str | None:
-    """Return the database's revision as soon as it suffices; raise ClickException when it did not in time.
+def _waited_for(
+    settings: DatabaseSettings, seconds: int, check: Callable[[str | None], str | None] = lambda _: None
+) -> str | None:
+    """Return the database's revision as soon as `check` finds nothing wrong with it; raise ClickException if too late.
 
     What is waited for is said when it is another than before.
     """
@@ -153,12 +156,9 @@ def _waited_for(settings: DatabaseSettings, seconds: int, suffices: Callable[[st
         try:
             with _refusals(settings):
                 revision = _revision(settings)
-            if suffices(revision):
+            lacking = check(revision)
+            if lacking is None:
                 return revision
-            lacking = (
-                f"The schema is {_called(revision)}, and this version expects {migrate.head()}; "
-                "`ibutsu db upgrade` brings it there."
-            )
         except click.ClickException as error:
             lacking = error.message
         if time.monotonic() >= deadline:
@@ -170,11 +170,11 @@ def _waited_for(settings: DatabaseSettings, seconds: int, suffices: Callable[[st
 
 
 def _is_newer(revision: str | None) -> bool:
-    return revision is not None and not migrate.knows(revision)
+    return revision is not None and revision > schema.expected()
 
 
 def _revision(settings: DatabaseSettings) -> str | None:
-    with _session(settings) as session:
+    with admin_session(settings) as session:
         return migrate.current(session.connection())
 
 

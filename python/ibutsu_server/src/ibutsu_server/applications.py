@@ -13,7 +13,6 @@ from celery import Celery, bootsteps
 from kombu import exceptions
 
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
-from ibutsu_core.retention import RetentionPolicy
 from ibutsu_core.settings import Application, Settings, load
 
 if TYPE_CHECKING:
@@ -138,14 +137,16 @@ def worker_app() -> Celery:
 
 def scheduler_app() -> Celery:
     """Make the scheduler's application: the schedule, no task modules."""
+    from ibutsu_core.beat import EXTENSION
     from ibutsu_server.ops import probes
+    from ibutsu_server.store.ledger import Ledger
 
     settings = read_settings(Application.SCHEDULER)
     _hand_to_celery(settings)
     probes.in_scheduler(settings)
-    return create_flask_celery_app(
-        create_flask(settings), "ibutsu_scheduler", settings=settings.celery, policy=RetentionPolicy()
-    )
+    flask_app = create_flask(settings)
+    flask_app.extensions[EXTENSION] = Ledger(flask_app.extensions["ibutsu_engine"])
+    return create_flask_celery_app(flask_app, "ibutsu_scheduler", settings=settings.celery, policy=settings.retention)
 
 
 def backend_app() -> Flask:

@@ -10,7 +10,12 @@ COMMANDS = {
     "db": "ibutsu_server.admin:db",
     "import": "ibutsu_server.client.importing:import_command",
     "imports": "ibutsu_server.client.imports:imports",
+    "maintenance": "ibutsu_server.client.maintenance:maintenance",
+    "pin": "ibutsu_server.client.keeping:pin",
+    "prune": "ibutsu_server.pruning:prune",
+    "retention": "ibutsu_server.client.keeping:retention",
     "token": "ibutsu_server.admin:token",
+    "unpin": "ibutsu_server.client.keeping:unpin",
     "up": "ibutsu_server.embedded.command:up",
 }
 """Name of a subcommand, and where its click command is."""

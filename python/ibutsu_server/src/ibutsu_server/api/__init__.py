@@ -12,8 +12,8 @@ from ibutsu_server.api import access, attempts, broker, errors, openapi, run_pag
 from ibutsu_server.api.blueprint import api
 
 _RESOURCES = (
-    "admin_projects", "admin_users", "artifacts", "dashboards", "groups", "health", "imports", "login", "projects",
-    "results", "runs", "tasks", "users", "widget_configs", "widgets",
+    "admin_maintenance", "admin_projects", "admin_users", "artifacts", "dashboards", "groups", "health", "imports",
+    "login", "projects", "results", "runs", "tasks", "users", "widget_configs", "widgets",
 )  # fmt: skip
 
 

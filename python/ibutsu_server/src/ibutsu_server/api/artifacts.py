@@ -15,7 +15,7 @@ from urllib.parse import quote
 import flask
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, NotFound
 
 from ibutsu_server.api import access, answers, multipart, schemas
 from ibutsu_server.api.blueprint import api
@@ -162,6 +162,9 @@ def _content(artifact: Artifact) -> flask.Response:
     chunks = _stream(flask.current_app.extensions["ibutsu_engine"], artifact.id)
     # The first piece is read here, while an error can still have a status of its own.
     start = next(chunks, b"")
+    if artifact.size and not start:
+        # Retention deletes the contents of a month at once, and the artifacts in batches after it.
+        raise NotFound(f"The content of the artifact {artifact.id} is deleted: it was older than content is kept.")
     response = flask.Response(
         itertools.chain((start,), chunks),
         headers={

@@ -8,6 +8,8 @@ import flask
 import sqlalchemy as sa
 from werkzeug.exceptions import BadRequest, Forbidden
 
+from ibutsu_core.retention import RetentionError, RetentionPolicy
+from ibutsu_core.settings import Settings
 from ibutsu_server.api import access, answers, filters, groups, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.operations import operation
@@ -52,7 +54,7 @@ def get_filter_params(project_id: str) -> flask.Response:
 @api.put("/project/<project_id>")
 @operation(body=schemas.ProjectIn, answers={200: schemas.Project}, errors=(403, 404))
 def update_project(project_id: str, body: schemas.ProjectIn) -> flask.Response:
-    """Change the given fields; `users` adds members by their e-mail addresses.
+    """Change the given fields; `users` adds members by their e-mail addresses, `retention` is the project's policy.
 
     Whether an address has an account is not told: who has none becomes a member when they get one.
     """
@@ -84,6 +86,7 @@ def made(body: schemas.ProjectIn, owner_id: uuid.UUID) -> Project:
         raise BadRequest(f"There is a project {body.id} already.")
     _check(body, None)
     project = Project(id=body.id or uuid.uuid4(), owner_id=owner_id, **body.given("name", "title", "group_id"))
+    _keep(project, body)
     session.add(project)
     session.flush()
     session.add(ProjectMember(project_id=project.id, user_id=owner_id))
@@ -97,8 +100,21 @@ def change(project: Project, body: schemas.ProjectIn) -> None:
     _check(body, project)
     for name, value in body.given("name", "title", "group_id").items():
         setattr(project, name, value)
+    _keep(project, body)
     projects.add_members(access.session(), project.id, body.users or ())
     access.session().commit()
+
+
+def _keep(project: Project, body: schemas.ProjectIn) -> None:
+    """Give the project the retention policy of the body, whole and checked as a whole."""
+    if body.retention is None:
+        return
+    months = body.retention.model_dump(exclude_none=True)
+    settings: Settings = flask.current_app.extensions["ibutsu_settings"]
+    try:
+        project.retention = RetentionPolicy.of(months, settings.retention).as_dict() if months else None
+    except RetentionError as error:
+        raise BadRequest(str(error)) from error
 
 
 def _visible(project_id: str) -> Project:

@@ -84,6 +84,29 @@ def update_run(run_id: str, body: schemas.RunIn) -> flask.Response:
     return answers.one(serialise(run))
 
 
+@api.put("/run/<run_id>/pin")
+@operation(answers={200: schemas.Run}, errors=(403, 404))
+def pin_run(run_id: str) -> flask.Response:
+    """Pin the run: it is never pruned, nor its results and artifacts."""
+    return _pinned(run_id, pinned=True)
+
+
+@api.delete("/run/<run_id>/pin")
+@operation(answers={200: schemas.Run}, errors=(403, 404))
+def unpin_run(run_id: str) -> flask.Response:
+    """Unpin the run, so that the retention policy holds for it again."""
+    return _pinned(run_id, pinned=False)
+
+
+def _pinned(run_id: str, *, pinned: bool) -> flask.Response:
+    # Unlike an update this computes no summary: the results of an old run may be gone, which its summary still counts.
+    run = access.find(Run, run_id, "run", lock=True)
+    access.require_project(run.project_id)
+    run.pinned = pinned
+    access.session().commit()
+    return answers.one(serialise(run))
+
+
 @api.post("/runs/bulk-update")
 @operation(query=schemas.BulkQuery, body=schemas.BulkUpdate, answers={200: schemas.Runs}, errors=(401, 403, 404, 405))
 def bulk_update(query: schemas.BulkQuery, body: schemas.BulkUpdate) -> flask.Response:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
-from ibutsu_server.client.access import ClientError, find_server
+from ibutsu_server.client.access import ClientError
+from ibutsu_server.client.connection import check_ids, connected
 from ibutsu_server.client.following import console, follow, show
 from ibutsu_server.client.server import Client
 
@@ -34,7 +30,7 @@ def imports(context: click.Context, url: str | None, token: str | None) -> None:
 @click.pass_obj
 def list_imports(access: tuple[str | None, str | None], *, status: str | None, count: int) -> None:
     """List imports, the newest first."""
-    with _client(access) as client:
+    with connected(access) as client:
         found = client.get_imports(status=status, count=count)
     out = console()
     if not out.is_terminal:
@@ -55,12 +51,8 @@ def retry(access: tuple[str | None, str | None], *, import_ids: tuple[str, ...])
 
     The exit code is 1 when any of them could not be imported.
     """
-    for one in import_ids:
-        with contextlib.suppress(ValueError):
-            uuid.UUID(one)
-            continue
-        raise click.BadParameter(f"{one!r} is not the id of an import.", param_hint="ID")
-    with _client(access) as client:
+    check_ids(import_ids, "an import")
+    with connected(access) as client:
         frontend = client.frontend()
         done = [_retried(client, one, frontend) for one in import_ids]
     if not all(done):
@@ -86,12 +78,3 @@ def _cells(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _explained(one: dict[str, Any]) -> str:
     return str(one.get("run_id") if one.get("status") == "done" else one.get("error") or "")
-
-
-@contextlib.contextmanager
-def _client(access: tuple[str | None, str | None]) -> Iterator[Client]:
-    try:
-        with Client(find_server(*access, os.environ, Path.cwd())) as client:
-            yield client
-    except ClientError as error:
-        raise click.ClickException(str(error)) from error

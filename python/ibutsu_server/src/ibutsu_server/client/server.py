@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -67,9 +69,11 @@ class Client:
 
     def get_imports(self, *, status: str | None, count: int) -> list[dict[str, Any]]:
         """Return the newest imports, at most `count`, all or those with that status."""
-        parameters = {"pageSize": str(count)} | ({"filter": f"status={status}"} if status else {})
-        imports: list[dict[str, Any]] = self._call("GET", "/import", params=parameters).get("imports") or []
-        return imports
+        return self._listed("/import", "imports", count, {"status": status})
+
+    def get_maintenance(self, *, count: int, **fields: str | None) -> list[dict[str, Any]]:
+        """Return the newest rows of the ledger, at most `count`: all, or those with the given `status`, `entry`, …"""
+        return self._listed("/admin/maintenance", "maintenance", count, fields)
 
     def retry_import(self, import_id: str) -> dict[str, Any]:
         """Have a failed import tried again; return it."""
@@ -78,6 +82,30 @@ class Client:
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Return the run."""
         return self._call("GET", f"/run/{run_id}")
+
+    def pin_run(self, run_id: str, *, pinned: bool) -> dict[str, Any]:
+        """Pin the run, or unpin it; return it."""
+        return self._call("PUT" if pinned else "DELETE", f"/run/{run_id}/pin")
+
+    def find_project(self, name_or_id: str) -> dict[str, Any]:
+        """Return the project of that name or id."""
+        with contextlib.suppress(ValueError):
+            return self._call("GET", f"/project/{uuid.UUID(name_or_id)}")
+        found = self._call("GET", "/project", params={"filter": f"name={name_or_id}"}).get("projects") or []
+        if not found:
+            raise ClientError(f"There is no project {name_or_id!r}, or you are not a member of it.")
+        project: dict[str, Any] = found[0]
+        return project
+
+    def update_project(self, project_id: str, **fields: Any) -> dict[str, Any]:
+        """Change the project's fields; return it."""
+        return self._call("PUT", f"/project/{project_id}", json=fields)
+
+    def _listed(self, path: str, plural: str, count: int, fields: Mapping[str, str | None]) -> list[dict[str, Any]]:
+        filters = [f"{name}={value}" for name, value in fields.items() if value]
+        answer = self._call("GET", path, params={"pageSize": count, "filter": filters})
+        rows: list[dict[str, Any]] = answer.get(plural) or []
+        return rows
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         url = self._server.url
@@ -110,7 +138,8 @@ class Client:
                     "give it with --token or IBUTSU_TOKEN."
                 )
             case 403:
-                return ClientError(f"{url} forbids it: {detail} Ask the project's owner to add you, or name another.")
+                who = "" if "superadmin" in detail else " Ask the project's owner to add you, or name another."
+                return ClientError(f"{url} forbids it: {detail}{who}")
             case 413:
                 return ClientError(f"{url} takes no upload of this size. {detail} A proxy before it may have a limit.")
             case _ if status in (429, 502, 503, 504):

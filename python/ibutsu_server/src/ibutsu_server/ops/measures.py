@@ -167,6 +167,20 @@ MEASURES = (
         meaning="imports that are `pending` or `running`, by the database",
     ),
     Measure(
+        name="ibutsu_periodic_last_success_timestamp_seconds",
+        kind="gauge",
+        labels=("entry",),
+        applications=(SCHEDULER,),
+        meaning="when a slot of the periodic entry was last done; missing until one was",
+    ),
+    Measure(
+        name="ibutsu_periodic_interval_seconds",
+        kind="gauge",
+        labels=("entry",),
+        applications=(SCHEDULER,),
+        meaning="seconds between the next two slots of the entry",
+    ),
+    Measure(
         name="ibutsu_http_requests_total",
         kind="counter",
         labels=("method", "route", "status"),

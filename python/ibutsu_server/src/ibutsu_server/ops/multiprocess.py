@@ -40,7 +40,7 @@ def prepare() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         os.environ.pop(VARIABLE, None)
-        logger.warning("No directory can be made for metrics in %s: %s.", tempfile.gettempdir(), error.strerror)
+        logger.warning("No directory for metrics can be made where temporary files go: %s.", error.strerror)
         return
     os.environ[VARIABLE] = str(directory)
 

@@ -10,12 +10,16 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ibutsu_core import queues
+from ibutsu_core import queues, schedule
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.ops import reach
 from ibutsu_server.ops.health import Check
 from ibutsu_server.ops.metrics import gauge
 from ibutsu_server.store import schema
+
+_PERIODIC = "ibutsu_periodic"
+
+_LAST_SUCCESSES = "SELECT entry, max(finished) FROM maintenance WHERE status = 'done' AND entry IS NOT NULL GROUP BY 1"
 
 
 class Broker(Collector):
@@ -81,7 +85,17 @@ class Database(Collector):
             revision = cursor.fetchone()
             cursor.execute("SELECT status, count(*) FROM imports WHERE status IN ('pending', 'running') GROUP BY 1")
             unfinished = {"pending": 0, "running": 0, **dict(cursor.fetchall())}
+            cursor.execute(_LAST_SUCCESSES)
+            done = dict(cursor.fetchall())
         imports = gauge("ibutsu_imports_unfinished")
         for status, count in unfinished.items():
             imports.add_metric([status], count)
-        self._read = [gauge("ibutsu_schema_version", int(revision[0]) if revision else 0), imports]
+        success, interval = gauge(f"{_PERIODIC}_last_success_timestamp_seconds"), gauge(f"{_PERIODIC}_interval_seconds")
+        for entry in schedule.beat_entries():
+            if entry.name in done:
+                success.add_metric([entry.name], done[entry.name].timestamp())
+            following = schedule.next_due(entry.schedule, dt.datetime.now(dt.UTC))
+            seconds = (schedule.next_due(entry.schedule, following) - following).total_seconds()
+            interval.add_metric([entry.name], seconds)
+        version = int(revision[0]) if revision else 0
+        self._read = [gauge("ibutsu_schema_version", version), imports, success, interval]

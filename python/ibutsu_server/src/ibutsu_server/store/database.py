@@ -12,7 +12,14 @@ CONNECT_TIMEOUT = 10
 """Seconds."""
 
 # A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
-_SESSION = {"timezone": "UTC", "client_connection_check_interval": "1s"}
+# One that is idle does, unless the client's whole machine is gone: it finds that out within a minute.
+_SESSION = {
+    "timezone": "UTC",
+    "client_connection_check_interval": "1s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 
 # Values of SQLSTATE.
 BROKEN_EXPRESSION = "2201B"

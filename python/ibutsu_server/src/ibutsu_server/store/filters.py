@@ -35,12 +35,12 @@ _IDS = frozenset(("id", "run_id", "project_id", "user_id", "owner_id", "group_id
 _TEXTS = frozenset(
     (
         "test_id", "result", "component", "env", "source", "status", "filename", "format",
-        "name", "title", "email", "description", "type", "widget",
+        "name", "title", "email", "description", "type", "widget", "entry", "task", "worker",
     )
 )  # fmt: skip
 _NUMBERS = frozenset(("duration", "weight"))
-_TIMES = frozenset(("start_time", "created"))
-_BOOLEANS = frozenset(("is_active", "is_superadmin"))
+_TIMES = frozenset(("start_time", "created", "slot"))
+_BOOLEANS = frozenset(("is_active", "is_superadmin", "pinned"))
 
 
 class FilterError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,7 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.store import partitions
 from ibutsu_server.store.database import create_engine
+from ibutsu_server.store.models import ArtifactChunk
 
 # Any number that nothing else in the database locks; two upgrades at once run one after the other.
 _LOCK = 0x1B07_5C4E
@@ -31,18 +34,21 @@ def head() -> str:
     return revision
 
 
-def knows(revision: str) -> bool:
-    """Tell whether this code has the revision; one that it lacks was made by a newer version."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
-
-
 def current(connection: sa.Connection) -> str | None:
     """Return the revision that the database has, None for an empty one."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def is_described(name: str | None, kind: str, _parents: object) -> bool:
+    """Tell whether the models describe what has this name; partitions are made as time goes."""
+    return kind != "table" or name is None or not name.startswith(f"{ArtifactChunk.__tablename__}_")
+
+
 def upgrade(settings: DatabaseSettings) -> None:
-    """Bring the database's schema to the head, in one transaction; does nothing where it is there."""
+    """Bring the database's schema to the head, in one transaction, and make the partitions of the coming months.
+
+    Does nothing where both are there.
+    """
     engine = create_engine(settings, application="ibutsu-migrate")
     try:
         with engine.begin() as connection:
@@ -50,5 +56,7 @@ def upgrade(settings: DatabaseSettings) -> None:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        with engine.connect() as connection:
+            partitions.ensure(connection, dt.datetime.now(dt.UTC))
     finally:
         engine.dispose()

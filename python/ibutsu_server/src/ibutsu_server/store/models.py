@@ -81,7 +81,7 @@ class User(Base):
 
 
 class Project(Base):
-    """What runs belong to."""
+    """What runs belong to. `retention` is its own policy, months by kind and whole, or None for the default one."""
 
     __tablename__ = "projects"
 
@@ -90,6 +90,7 @@ class Project(Base):
     title: Mapped[str | None]
     owner_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="SET NULL"))
     group_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("groups.id", ondelete="SET NULL"))
+    retention: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     created: Mapped[dt.datetime] = mapped_column(server_default=sa.func.now())
 
 
@@ -135,7 +136,10 @@ class SigningKey(Base):
 
 
 class Run(Base):
-    """One run of tests. `duration` is in seconds; `summary` is computed from its results."""
+    """One run of tests. `duration` is in seconds; `summary` is computed from its results.
+
+    One that is `pinned` is never pruned, nor its results and artifacts.
+    """
 
     __tablename__ = "runs"
     __table_args__ = (
@@ -143,6 +147,7 @@ class Run(Base):
         sa.Index("ix_runs_start_time", "start_time", "id"),
         sa.Index("ix_runs_created", "created"),
         *_equalities("runs", "component", "env", "source"),
+        sa.Index("ix_runs_pinned", "id", postgresql_where=sa.text("pinned")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -155,6 +160,7 @@ class Run(Base):
     project_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("projects.id"))
     summary: Mapped[dict[str, Any] | None]
     data: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=sa.text("'{}'::jsonb"))
+    pinned: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
 
 class Result(Base):
@@ -201,7 +207,7 @@ class Artifact(Base):
 
     __tablename__ = "artifacts"
     __table_args__ = (
-        sa.Index("ix_artifacts_upload_date", "upload_date"),
+        sa.Index("ix_artifacts_upload_date_id", "upload_date", "id"),
         sa.CheckConstraint("(run_id IS NULL) <> (result_id IS NULL)", name="one_owner"),
     )
 
@@ -220,9 +226,13 @@ class Artifact(Base):
 
 
 class ArtifactChunk(Base):
-    """A piece of an artifact's bytes; the pieces in the order of `position`, from 0, are the file."""
+    """A piece of an artifact's bytes; the pieces in the order of `position`, from 0, are the file.
+
+    The table is partitioned by the time of the ids; see `ibutsu_server.store.partitions`.
+    """
 
     __tablename__ = "artifact_chunks"
+    __table_args__ = {"postgresql_partition_by": "RANGE (artifact_id)"}  # noqa: RUF012 - SQLAlchemy's own form
 
     artifact_id: Mapped[uuid.UUID] = mapped_column(
         sa.ForeignKey("artifacts.id", ondelete="CASCADE", deferrable=True), primary_key=True
@@ -279,6 +289,45 @@ class UploadChunk(Base):
     import_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes]
+
+
+class Maintenance(Base):
+    """The ledger of maintenance: a row for each slot of a periodic task, and for each such task sent without one.
+
+    `entry` and `slot` are those of the schedule. `started` is when its last worker began, None where the entry was new
+    and the slot is not made up for; `attempts` counts how often one began. `worker` is who did it or is at it, None
+    while it waits to be tried again or continued. `parts` counts those that ended with their time, and are continued by
+    another message. `counts` is what the task says it did in all, without its `bytes`; `error` is a sentence.
+    """
+
+    __tablename__ = "maintenance"
+    __table_args__ = (
+        sa.UniqueConstraint("entry", "slot"),
+        sa.Index("ix_maintenance_finished", "finished", "id"),
+        sa.Index("uq_maintenance_task_id", "task_id", unique=True, postgresql_where=sa.text("slot IS NULL")),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    entry: Mapped[str | None]
+    task: Mapped[str]
+    task_id: Mapped[str | None]
+    slot: Mapped[dt.datetime | None]
+    sent: Mapped[dt.datetime | None]
+    started: Mapped[dt.datetime | None]
+    finished: Mapped[dt.datetime | None]
+    worker: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    parts: Mapped[int] = mapped_column(default=0, server_default="0")
+    counts: Mapped[dict[str, Any] | None]
+    bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+    error: Mapped[str | None]
+    status: Mapped[str] = mapped_column(
+        sa.Computed(
+            "CASE WHEN started IS NULL THEN 'skipped' WHEN finished IS NOT NULL AND error IS NULL THEN 'done' "
+            "WHEN finished IS NOT NULL THEN 'error' WHEN worker IS NULL THEN 'waiting' ELSE 'running' END",
+            persisted=True,
+        )
+    )
 
 
 class Dashboard(Base):

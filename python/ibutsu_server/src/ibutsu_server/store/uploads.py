@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import io
 import json
@@ -263,19 +262,6 @@ def left_over(session: Session, waiting: Callable[[], Container[uuid.UUID]]) -> 
         for import_id, status, retries in candidates
         if not (status == "pending" and import_id in queued) and lock(session, import_id)
     ]
-
-
-def delete_failed(session: Session, before: dt.datetime) -> int:
-    """Delete the stored bytes of uploads whose import failed before then; return of how many.
-
-    The imports stay, with their reason; they can no longer be tried again. Does not commit.
-    """
-    old = sa.select(Import.id).where(
-        Import.status == "error", sa.func.coalesce(Import.finished, Import.created) < before
-    )
-    stored = session.scalars(old.where(Import.id.in_(sa.select(UploadChunk.import_id)))).all()
-    session.execute(sa.delete(UploadChunk).where(UploadChunk.import_id.in_(stored)))
-    return len(stored)
 
 
 def mark_sent(session: Session, import_id: uuid.UUID) -> None:

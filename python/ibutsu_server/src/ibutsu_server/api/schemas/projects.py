@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from ibutsu_server.api.schemas.common import Absent, Email, FilterQuery, In, Name, Out, Pagination, Text
+from ibutsu_server.api.schemas.common import Absent, Email, FilterQuery, In, Name, Out, Pagination, Text, Whole
 
 
 class ProjectQuery(FilterQuery):
@@ -16,14 +16,33 @@ class ProjectQuery(FilterQuery):
     groupId: uuid.UUID | Absent = None  # noqa: N815
 
 
+class Retention(Out):
+    """How many months a project keeps each kind."""
+
+    artifacts: int
+    results: int
+    runs: int
+
+
+class RetentionIn(BaseModel):
+    """A project's own policy as a client sends it; what is left out is as in the default policy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    artifacts: Whole | None = None
+    results: Whole | None = None
+    runs: Whole | None = None
+
+
 class Project(Out):
-    """A project."""
+    """A project. `retention` is its own policy, null where it has none."""
 
     id: uuid.UUID
     name: str
     title: str | None
     owner_id: uuid.UUID | None
     group_id: uuid.UUID | None
+    retention: Retention | None
 
 
 class ProjectIn(In):
@@ -37,6 +56,11 @@ class ProjectIn(In):
         None,
         max_length=1000,
         description="E-mail addresses of new members; one without an account joins when it gets one.",
+    )
+    retention: RetentionIn | None = Field(
+        None,
+        description="Months that the project keeps artifacts, results and runs. Of those left out the default policy's "
+        "months are taken for good; {} gives the project back to the default policy.",
     )
 
 

@@ -38,6 +38,7 @@ class Run(Out):
     project_id: uuid.UUID | None
     summary: dict[str, Any] | None
     metadata: dict[str, Any] = Field(validation_alias="data")
+    pinned: bool
 
 
 class RunIn(In):
