@@ -56,7 +56,7 @@ LARGEST_KEPT = 16 << 20
 """Bytes; a migrated and empty database has 8 MB."""
 
 # What one worker of pytest-xdist runs all tests of, since they share what is slow to start.
-TOGETHER = re.compile(r"tests/e2e/|tests/(integration|server/client)/\w+\.py")
+TOGETHER = re.compile(r"tests/(e2e|manifests)/|tests/(integration|server/client)/\w+\.py")
 
 
 @pytest.hookimpl(optionalhook=True)

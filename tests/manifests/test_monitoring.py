@@ -113,7 +113,7 @@ FAULTS = {
     "IbutsuPeriodicTaskLate": ("last_success", "0x180"),
     "IbutsuPeriodicTaskNeverRan": ("last_success", "_x180"),
     "IbutsuImportsFail": ('"error"', "0+1x180"),
-    "IbutsuWorkersLost": ('"lost"', "0x170 1x10"),
+    "IbutsuWorkersLost": ('"lost"', "0x164 1x16"),
     "IbutsuBrokerMemory": ("memory_bytes", "300000000x180"),
     "IbutsuBrokerDown": ("broker_up", "0x180"),
     "IbutsuDatabaseDown": ("database_up", "0x180"),
