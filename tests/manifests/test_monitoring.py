@@ -126,30 +126,36 @@ SLOW = "IbutsuPeriodicTaskNeverRan"
 """It looks back a week, so there a value comes each hour."""
 
 
+def scenario(fault: str | None) -> dict[str, Any]:
+    """Return promtool's test of that fault, or of none."""
+    series = dict(ALWAYS)
+    if fault is not None:
+        part, values = FAULTS[fault]
+        (name,) = (each for each in series if part in each)
+        series[name] = values
+    expected = [{"labels": f'{{alertname="{fault}", namespace="n"}}', "value": 1}] if fault else []
+    firing = {
+        "expr": "max by (alertname, namespace) (ALERTS{alertstate='firing'})",
+        "eval_time": "199h" if fault == SLOW else "14h",
+        "exp_samples": expected,
+    }
+    return {
+        "name": fault or "all is well",
+        "interval": "1h" if fault == SLOW else "5m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [firing],
+    }
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="There is no promtool to try the alerts with.")
 def test_each_alert_fires_for_its_fault_alone(trees: dict[str, Tree], tmp_path: Path) -> None:
     tree = trees["kubernetes+monitoring"]
     alerts = [rule["alert"] for rule in rules_of(tree)]
     assert {*alerts} == FAULTS.keys()
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(tree.one("PrometheusRule", "ibutsu")["spec"]))
-    tests = []
-    for fault in (None, *FAULTS):
-        series = dict(ALWAYS)
-        if fault is not None:
-            part, values = FAULTS[fault]
-            (name,) = (each for each in series if part in each)
-            series[name] = values
-        firing = "ALERTS{alertstate='firing'}"
-        expected = [] if fault is None else [{"labels": f'{{alertname="{fault}", namespace="n"}}', "value": 1}]
-        tests.append({
-            "name": fault or "all is well", "interval": "1h" if fault == SLOW else "5m",
-            "input_series": [{"series": each, "values": values} for each, values in series.items()],
-            "promql_expr_test": [
-                {"expr": f"max by (alertname, namespace) ({firing})", "eval_time": "199h" if fault == SLOW else "14h", "exp_samples": expected}
-            ],
-        })  # fmt: skip
+    scenarios = [scenario(None), *map(scenario, FAULTS)]
     (tmp_path / "tests.yaml").write_text(
-        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": tests})
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": scenarios})
     )
     done = subprocess.run(["promtool", "test", "rules", "tests.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-import manifest_environment
-import manifest_network
-import manifest_pods
 from manifest_broken import BROKEN
+from manifest_rules import RULES, Rule
 from manifest_tree import Tree
-
-Rule = Callable[[Tree], Iterator[str]]
-
-RULES: tuple[Rule, ...] = (*manifest_environment.RULES, *manifest_pods.RULES, *manifest_network.RULES)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
