@@ -147,6 +147,7 @@ def scenario(fault: str | None) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="There is no promtool to try the alerts with.")
 def test_each_alert_fires_for_its_fault_alone(trees: dict[str, Tree], tmp_path: Path) -> None:
     tree = trees["kubernetes+monitoring"]

@@ -22,7 +22,7 @@ from ibutsu_server.store.database import create_engine
 from manifest_environment import PASSWORD, SECRETS
 from manifest_tree import Tree, environment, expand
 
-PASSWORDS = (PASSWORD, "--requirepass", "$(REDIS_PASSWORD)", "%2F", "plain")
+PASSWORDS = (PASSWORD, "--requirepass", "$(REDIS_PASSWORD)")
 
 
 @contextlib.contextmanager
