@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import psycopg2
 import pytest
 import yaml
 
@@ -125,17 +124,6 @@ def until(answers: Callable[[], bool], what: str) -> None:
         time.sleep(0.2)
 
 
-def execute(settings: DatabaseSettings, statement: str) -> None:
-    """Run one statement by itself."""
-    connection = psycopg2.connect(
-        host=settings.host, port=settings.port, user=settings.user, password=settings.password, dbname=settings.database
-    )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-    connection.close()
-
-
 def answers(url: str) -> bool:
     """Tell whether a probe there succeeds."""
     try:
@@ -145,7 +133,12 @@ def answers(url: str) -> bool:
 
 
 def test_the_rendered_pods_work_together(
-    trees: dict[str, Tree], podman: Podman, postgres_server: DatabaseSettings, broker_url: str, tmp_path: Path
+    trees: dict[str, Tree],
+    podman: Podman,
+    postgres_server: DatabaseSettings,
+    execute: Callable[..., None],
+    broker_url: str,
+    tmp_path: Path,
 ) -> None:
     execute(postgres_server, "CREATE DATABASE podman TEMPLATE template0")
     tree = trees["openshift"]
