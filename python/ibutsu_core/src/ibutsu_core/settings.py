@@ -11,7 +11,7 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
@@ -374,6 +374,15 @@ class Settings:
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
     retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no log may show: passwords, as they are and as a URL has them."""
+        texts = [self.database.password] if self.database else []
+        for url in (self.celery.broker_url, self.celery.result_backend):
+            password = url.rpartition("@")[0].rpartition(":")[2]
+            texts += [password, unquote(password)]
+        texts += [pair.partition(":")[2] for pair in (self.flower_basic_auth or "").split(",")]
+        return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
