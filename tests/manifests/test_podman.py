@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +41,7 @@ JUNIT = b"""<testsuite name="s" tests="2"><testcase classname="c" name="a" time=
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("podman") is None, reason="There is no podman."),
     pytest.mark.skipif(IMAGES not in os.environ, reason=f"{IMAGES} names no images; `nix build .#images` makes them."),
 ]
@@ -50,6 +51,8 @@ class Podman:
     """Podman with a store of its own."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._started: list[subprocess.Popen[str]] = []
         self._options = [
             *("--root", str(directory / "store"), "--runroot", str(directory / "run")),
             *("--tmpdir", str(directory / "tmp"), "--cgroup-manager=cgroupfs", "--events-backend=none"),
@@ -64,13 +67,21 @@ class Podman:
         command = ["podman", *self._options, *arguments]
         if MIXED.is_mount():
             command = ["unshare", "--mount", "sh", "-c", f'umount {MIXED} && exec "$@"', "podman", *command]
-        return subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self._started.append(subprocess.Popen(command, env=self._environment, **pipes))
+        return self._started[-1]
 
     def __call__(self, *arguments: str) -> str:
         """Run podman to its end, and return what it printed."""
         return self.both(*arguments)[0]
+
+    def end(self) -> None:
+        """End what was started here, and remove its pods."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self("pod", "rm", "--all", "--force", "--time=5")
 
     def both(self, *arguments: str) -> tuple[str, str]:
         """Run podman to its end, and return what it printed, and what it printed as errors."""
@@ -103,17 +114,17 @@ def as_pod(
 
 
 @pytest.fixture
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def podman(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Podman:
     """Podman with the images; what runs at the end is ended."""
     directory = tmp_path_factory.mktemp("podman")
     found = Podman(directory)
+    request.addfinalizer(found.end)
     images = Path(os.environ[IMAGES])
     for line in (images / "images").read_text().splitlines():
         name = line.split()[0]
         identifier = found("pull", "--quiet", f"oci:{images / 'layout'}:{name}").strip()
         found("tag", identifier, f"localhost/{name}:tried")
-    yield found
-    found("pod", "rm", "--all", "--force", "--time=5")
+    return found
 
 
 def until(answers: Callable[[], bool], what: str) -> None:
@@ -138,7 +149,6 @@ def test_the_rendered_pods_work_together(
     postgres_server: DatabaseSettings,
     execute: Callable[..., None],
     broker_url: str,
-    tmp_path: Path,
 ) -> None:
     execute(postgres_server, "CREATE DATABASE podman TEMPLATE template0")
     tree = trees["openshift"]
@@ -166,7 +176,7 @@ def test_the_rendered_pods_work_together(
     # The processes come first, and wait for the database's schema.
     playing = {}
     for name in (*DEPLOYMENTS, JOB):
-        path = tmp_path / f"{name}.yaml"
+        path = podman.directory / f"{name}.yaml"
         path.write_text(yaml.safe_dump(as_pod(tree, name, secrets, changes, arguments)))
         playing[name] = podman.start("kube", "play", "--network=host", str(path))
     for name, process in playing.items():
