@@ -33,6 +33,8 @@ IMAGES = "IBUTSU_IMAGES"
 USER = 1000650000
 """As OpenShift gives one to each project."""
 
+CONTAINERS = [f"{name}-{name}" for name in DEPLOYMENTS] + ["ibutsu-scheduler-ibutsu-flower", f"{JOB}-{JOB}"]
+
 # One cgroup layout that crun refuses: the first version, with the second mounted inside.
 MIXED = Path("/sys/fs/cgroup/unified")
 
@@ -73,7 +75,10 @@ class Podman:
 
     def __call__(self, *arguments: str) -> str:
         """Run podman to its end, and return what it printed."""
-        return self.both(*arguments)[0]
+        with self.start(*arguments) as process:
+            output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        return output
 
     def end(self) -> None:
         """End what was started here, and remove its pods."""
@@ -83,12 +88,10 @@ class Podman:
                 process.communicate()
         self("pod", "rm", "--all", "--force", "--time=5")
 
-    def both(self, *arguments: str) -> tuple[str, str]:
-        """Run podman to its end, and return what it printed, and what it printed as errors."""
-        with self.start(*arguments) as process:
-            output, errors = process.communicate()
-        assert process.returncode == 0, errors
-        return output, errors
+    def logs(self, container: str) -> str:
+        """Return all that a container wrote."""
+        with self.start("logs", container) as process:
+            return "".join(process.communicate())
 
 
 def as_pod(
@@ -127,11 +130,11 @@ def podman(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return found
 
 
-def until(answers: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; raise AssertionError when it is not after two minutes."""
-    deadline = time.monotonic() + 120
+def until(answers: Callable[[], bool], podman: Podman) -> None:
+    """Wait until something is so; raise AssertionError with all logs when it is not after four minutes."""
+    deadline = time.monotonic() + 240
     while not answers():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, "\n".join(podman.logs(name) for name in CONTAINERS)
         time.sleep(0.2)
 
 
@@ -183,8 +186,8 @@ def test_the_rendered_pods_work_together(
         _, errors = process.communicate()
         assert process.returncode == 0, f"{name}: {errors}"
     for port in (api, worker, scheduler):
-        until(functools.partial(answers, f"http://127.0.0.1:{port}/readyz"), podman("ps", "--all"))
-    until(functools.partial(answers, f"http://127.0.0.1:{flower}{commands.FLOWER_HEALTH_PATH}"), podman("ps", "--all"))
+        until(functools.partial(answers, f"http://127.0.0.1:{port}/readyz"), podman)
+    until(functools.partial(answers, f"http://127.0.0.1:{flower}{commands.FLOWER_HEALTH_PATH}"), podman)
 
     # As docs/operations.md has it.
     command = ["ibutsu", "token", "create", "--email=ops@example.com", "--superadmin"]
@@ -193,12 +196,12 @@ def test_the_rendered_pods_work_together(
         project = client.post("/project", json={"name": "tried"}).raise_for_status().json()["id"]
         files = {"importFile": ("report.xml", JUNIT)}
         upload = client.post("/import", data={"project": project}, files=files).raise_for_status().json()["id"]
-        until(lambda: client.get(f"/import/{upload}").json()["status"] == "done", "The report was not imported.")
+        until(lambda: client.get(f"/import/{upload}").json()["status"] == "done", podman)
     login = secrets["flower"]["basic-auth"].split(":")
     workers = httpx.get(f"http://127.0.0.1:{flower}/api/workers?refresh=1", auth=(login[0], login[1]))
     assert len(workers.raise_for_status().json()) == 1
 
-    assert "beat_schedule: prune-old-runs" in "".join(podman.both("logs", "ibutsu-scheduler-ibutsu-scheduler"))
+    assert "beat_schedule: prune-old-runs" in podman.logs("ibutsu-scheduler-ibutsu-scheduler")
     assert "POSTGRES" not in podman("inspect", "ibutsu-scheduler-ibutsu-flower", "--format={{.Config.Env}}")
     for name in ("ibutsu-backend", "ibutsu-worker", "ibutsu-scheduler"):
         (found,) = json.loads(podman("inspect", f"{name}-{name}"))
