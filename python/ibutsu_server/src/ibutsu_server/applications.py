@@ -103,9 +103,8 @@ def flower_app() -> Celery:
     """Make Flower's application: broker only."""
     settings = read_settings(Application.FLOWER)
     _begin(settings)
-    if settings.flower_basic_auth:
-        # Flower reads its options from the environment; this is the one that may have come from a file.
-        os.environ["FLOWER_BASIC_AUTH"] = settings.flower_basic_auth
+    # Flower reads its options from the environment; some may have come from a file, others have defaults of ours.
+    os.environ.update(settings.flower_options)
     return create_broker_celery_app("ibutsu_flower", settings=settings.celery)
 
 

@@ -1,8 +1,10 @@
-"""What gunicorn is told beside its command: how it logs, and where its workers count."""
+"""What gunicorn is told beside its command: how it logs, where its workers count, and how long it waits for clients."""
 
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from typing import Any
 
 from ibutsu_server.ops import multiprocess
@@ -33,3 +35,15 @@ logconfig_dict = {
 def on_starting(_server: Any) -> None:
     """Make the directory in which all of gunicorn's workers count."""
     multiprocess.prepare()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Give up on clients that neither send nor take a byte for a while, each of which would keep a thread for ever.
+
+    Linux hands the timeouts of a listening socket on to the connections that it accepts, so they hold for all of a
+    request: its first line, its body, and its answer. A read or a write then fails, as when a client has gone.
+    """
+    seconds = worker.wsgi.extensions["ibutsu_settings"].api_limits.client_time
+    for listener in worker.sockets:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, 0))

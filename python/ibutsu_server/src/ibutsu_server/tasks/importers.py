@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,8 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
     if row is None or not uploads.lock(session(), import_id):
         logger.info("import %s: nothing to do; it has ended, another worker is at it, or it does not exist", import_id)
         return {"import_id": file_id, "imported": False}
+    # What its name promises; an upload that cannot be read is of no other format.
+    logs.bind(format=row.format)
     try:
         _refuse_endless(row)
         loaded = _load(self, session(), row)
@@ -158,9 +161,14 @@ def _stored(session: Session, row: Import, report: Report, now: dt.datetime, tel
         progress=tell,
     )
     begun = False
+    form_size = len(row.source or "") + len(json.dumps(row.data.get("form") or {}))
+    most = _settings().limits.inherited_size
     for record in report:
         if isinstance(record, ResultRecord):
             loader.add_result(record)
+            if loader.loaded.results * form_size > most:
+                reason = f"the upload's form gives its results more than {most:,} characters"
+                raise ReportError(reason, filename=row.filename, limit="inherited_size")
         elif isinstance(record, ArtifactRecord):
             loader.add_artifact(record)
         elif begun:
