@@ -56,7 +56,7 @@ LARGEST_KEPT = 16 << 20
 """Bytes; a migrated and empty database has 8 MB."""
 
 # What one worker of pytest-xdist runs all tests of, since they share what is slow to start.
-TOGETHER = re.compile(r"tests/e2e/|tests/(integration|server/client)/\w+\.py")
+TOGETHER = re.compile(r"tests/(e2e|manifests)/|tests/(integration|server/client)/\w+\.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -154,6 +154,12 @@ def _execute(server: DatabaseSettings, statement: str, *names: str) -> None:
 def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
     cursor.execute(query)
     return list(cursor.fetchall())
+
+
+@pytest.fixture(scope="session")
+def execute() -> Callable[..., None]:
+    """Runs a statement by itself in a database: the settings, the statement, and the names for its `{}`."""
+    return _execute
 
 
 @pytest.fixture(scope="session")

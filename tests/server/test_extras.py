@@ -21,7 +21,7 @@ DOCTOR = "ibutsu_server.doctor, ibutsu_server.ops.doctor.database"
 
 # What each role loads; every package of its extra must be among it, and it must run with nothing else.
 LOADS = {
-    "backend": "import gunicorn.app.wsgiapp, ibutsu_server.store.migrate, ibutsu_server; ibutsu_server.backend_app",
+    "backend": "import gunicorn.app.wsgiapp, ibutsu_server.cli, ibutsu_server.admin; ibutsu_server.backend_app",
     "cli": "import ibutsu_server.client.importing",
     "flower": "import celery.bin.celery, flower.command, ibutsu_server.doctor; ibutsu_server.flower_app",
     "scheduler": f"import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, {DOCTOR};"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import os
+import ssl
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -96,6 +97,8 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
         "broker_transport_options": dict(TRANSPORT_OPTIONS),
+        **_encryption("broker_use_ssl", settings.broker_url),
+        **_encryption("redis_backend_use_ssl", settings.result_backend),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 10,
@@ -128,6 +131,11 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
         # A running import goes on when the broker is away: its commit stands, and a redelivery finds it done.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
     }
+
+
+def _encryption(option: str, url: str) -> dict[str, Any]:
+    # Of a rediss:// URL alone kombu would accept any certificate, and Celery's result backend would refuse to start.
+    return {option: {"ssl_cert_reqs": ssl.CERT_REQUIRED}} if url.startswith("rediss://") else {}
 
 
 def _log_schedule_at_start(entries: tuple[schedule.Entry, ...]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -14,10 +15,13 @@ from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings, SettingsError, load_database
 from ibutsu_server.client.access import ClientError, find_local
-from ibutsu_server.store import accounts, migrate
+from ibutsu_server.store import accounts, migrate, schema
 from ibutsu_server.store.database import create_engine
 
 _UNDEFINED_TABLE = "42P01"
+
+PAUSE = 2.0
+"""Seconds between two looks at a database that is waited for."""
 
 
 @click.group()
@@ -51,13 +55,28 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
-    """Bring the schema to what this version expects; does nothing where it is there."""
-    with database() as settings:
-        before = _revision(settings)
+@click.option("--wait", default=0, type=click.IntRange(0, 86400), metavar="SECONDS", help="Wait for the database.")
+def upgrade(wait: int) -> None:
+    """Bring the schema to what this version expects; does nothing where it is there, or newer."""
+    settings = database_settings()
+    before = _waited_for(settings, wait)
+    if _is_newer(before):
+        click.echo(f"The schema is {_called(before)}, which a newer version made; it is left as it is.")
+        return
+    with _refusals(settings):
         migrate.upgrade(settings)
         after = _revision(settings)
     click.echo(f"The schema is at {after}" + (", as it was." if before == after else f"; it was {_called(before)}."))
+
+
+@db.command()
+@click.option("--timeout", default=600, show_default=True, type=click.IntRange(0, 86400), metavar="SECONDS")
+def wait(timeout: int) -> None:
+    """Wait until the schema is what this version expects, or newer; processes start after it."""
+    settings = database_settings()
+    revision = _waited_for(settings, timeout, schema.difference)
+    newer = f"; this version expects {migrate.head()}, and a newer one made it" if _is_newer(revision) else ""
+    click.echo(f"The schema is {_called(revision)}{newer}.")
 
 
 @db.command()
@@ -85,10 +104,17 @@ def database_settings() -> DatabaseSettings:
 
 @contextlib.contextmanager
 def database() -> Iterator[DatabaseSettings]:
-    """Give the settings; what the database refuses becomes a sentence without the driver's text, which has secrets."""
+    """Give the settings, and say as `_refusals` what the database refuses."""
     settings = database_settings()
-    try:
+    with _refusals(settings):
         yield settings
+
+
+@contextlib.contextmanager
+def _refusals(settings: DatabaseSettings) -> Iterator[None]:
+    """What the database refuses becomes a sentence without the driver's text, which has secrets."""
+    try:
+        yield
     except exc.DBAPIError as error:
         state = getattr(error.orig, "pgcode", None)
         if state == _UNDEFINED_TABLE:
@@ -115,6 +141,36 @@ def admin_session(settings: DatabaseSettings) -> Iterator[Session]:
             yield session
     finally:
         engine.dispose()
+
+
+def _waited_for(
+    settings: DatabaseSettings, seconds: int, check: Callable[[str | None], str | None] = lambda _: None
+) -> str | None:
+    """Return the database's revision as soon as `check` finds nothing wrong with it; raise ClickException if too late.
+
+    What is waited for is said when it is another than before.
+    """
+    deadline = time.monotonic() + seconds
+    said = None
+    while True:
+        try:
+            with _refusals(settings):
+                revision = _revision(settings)
+            lacking = check(revision)
+            if lacking is None:
+                return revision
+        except click.ClickException as error:
+            lacking = error.message
+        if time.monotonic() >= deadline:
+            raise click.ClickException(lacking + (f" {seconds} s were waited for it." if seconds else ""))
+        if lacking != said:
+            said = lacking
+            click.echo(f"{lacking} Waiting.", err=True)
+        time.sleep(PAUSE)
+
+
+def _is_newer(revision: str | None) -> bool:
+    return revision is not None and revision > schema.expected()
 
 
 def _revision(settings: DatabaseSettings) -> str | None:
