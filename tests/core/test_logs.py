@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibutsu_core import logs
@@ -93,6 +93,7 @@ def test_logging_is_configured_once_however_often() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=8, max_size=20))
+@example("password ")
 def test_a_secret_is_hidden_wherever_it_stands(secret: str) -> None:
     for log_format in ("text", "json"):
         stream = lines(log_format, secrets=(secret, "short"))

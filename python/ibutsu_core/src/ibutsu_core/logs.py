@@ -145,7 +145,8 @@ def _traceback(record: logging.LogRecord) -> str:
         parts.append(record.exc_text)
     if record.stack_info:
         parts.append(record.stack_info)
-    return "\n".join(part.rstrip() for part in parts)
+    # Nothing but the line's end: a secret may end with a space, and is hidden only as a whole.
+    return "\n".join(part.rstrip("\n") for part in parts)
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
