@@ -27,7 +27,8 @@ let
       find $out -name __pycache__ -prune -exec rm -rf {} +
       find $out -name '*.a' -delete
       find $out -type f -exec sed -i "s|${original}|$out|g" {} +
-      LC_ALL=C $out/bin/python3 -m compileall -q -j 1 --invalidation-mode unchecked-hash .
+      # -B, or the compiler's own modules would be compiled as it loads them, with the time in them.
+      $out/bin/python3 -B -m compileall -q -f -j 1 --invalidation-mode unchecked-hash $out/${home}
       runHook postInstall
     '';
     disallowedReferences = [ original ];
