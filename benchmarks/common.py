@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -122,11 +122,13 @@ def upload(session: Session, path: Path) -> uuid.UUID:
 
 
 @contextlib.contextmanager
-def worker(servers: Servers, *, concurrency: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker by the specification's command, warmed up and ready."""
+def worker(
+    servers: Servers, *, concurrency: int = 1, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker by the specification's command, warmed up and ready, with more `variables` in its environment."""
     log = servers.directory / f"worker-{uuid.uuid4().hex[:6]}.log"
     command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker"]
-    environment = servers.environment | {"CELERY_WORKER_CONCURRENCY": str(concurrency)}
+    environment = servers.environment | {"CELERY_WORKER_CONCURRENCY": str(concurrency), **(variables or {})}
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:

@@ -157,6 +157,12 @@ def _rows(cursor: Any, query: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(scope="session")
+def execute() -> Callable[..., None]:
+    """Runs a statement by itself in a database: the settings, the statement, and the names for its `{}`."""
+    return _execute
+
+
+@pytest.fixture(scope="session")
 def template(postgres_server: DatabaseSettings) -> DatabaseSettings:
     """A migrated database, from which the tests' own are copied."""
     settings = dataclasses.replace(postgres_server, database="template_ibutsu")

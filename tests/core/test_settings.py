@@ -83,6 +83,23 @@ def test_everything_that_is_missing_is_named_at_once(application: Application) -
         assert problem.startswith(name)
 
 
+def test_flower_is_locked_unless_told_otherwise_and_has_bounds() -> None:
+    locked = {name: value for name, value in COMPLETE.items() if name != "FLOWER_BASIC_AUTH"}
+    (problem,) = problems(Application.FLOWER, {**locked, "IBUTSU_FLOWER_UNLOCKED": "false"})
+    assert problem.startswith("FLOWER_BASIC_AUTH (or FLOWER_BASIC_AUTH_FILE) is not set")
+    assert "IBUTSU_FLOWER_UNLOCKED" in problem
+    assert load(Application.FLOWER, {**locked, "IBUTSU_FLOWER_UNLOCKED": "true"}).flower_options == {
+        "FLOWER_PORT": "5555",
+        "FLOWER_READ_ONLY": "True",
+        "FLOWER_MAX_TASKS": "10000",
+        "FLOWER_MAX_WORKERS": "500",
+        "FLOWER_PURGE_OFFLINE_WORKERS": "86400",
+    }
+    given = {**COMPLETE, "FLOWER_READ_ONLY": "False", "FLOWER_MAX_TASKS": "5"}
+    assert load(Application.FLOWER, given).flower_options["FLOWER_READ_ONLY"] == "False"
+    assert load(Application.WORKER, given).flower_options == {}
+
+
 def test_flower_needs_no_database_and_sees_none() -> None:
     environ = {name: value for name, value in COMPLETE.items() if not name.startswith("POSTGRESQL")}
     assert load(Application.FLOWER, environ).database is None
@@ -94,6 +111,8 @@ def test_flower_needs_no_database_and_sees_none() -> None:
     [
         ("POSTGRESQL_PORT", "tcp://10.0.0.1:5432", "enableServiceLinks"),
         ("POSTGRESQL_PORT", "0", "from 1 to 65535"),
+        ("FLOWER_PORT", "tcp://10.0.0.1:5555", "enableServiceLinks"),
+        ("FLOWER_READ_ONLY", "maybe", "neither true nor false"),
         ("CELERY_WORKER_CONCURRENCY", "four", "whole number"),
         ("CELERY_WORKER_CONCURRENCY", "٣", "whole number"),
         ("CELERY_RESULT_EXPIRES", "-1", "whole number"),
@@ -106,7 +125,8 @@ def test_flower_needs_no_database_and_sees_none() -> None:
     ],
 )
 def test_a_malformed_value_is_named_with_the_reason(name: str, value: str, says: str) -> None:
-    (problem,) = problems(Application.WORKER, {**COMPLETE, name: value})
+    application = Application.FLOWER if name.startswith("FLOWER") else Application.WORKER
+    (problem,) = problems(application, {**COMPLETE, name: value})
     assert problem.startswith(name)
     assert says in problem
 
@@ -207,8 +227,9 @@ def test_json_cannot_be_allowed_to_nest_deeper_than_it_can_be_written() -> None:
 
 
 def test_the_other_numbers_are_read_by_the_application_that_needs_them() -> None:
-    worker = load(Application.WORKER, COMPLETE | {"IBUTSU_IMPORT_ATTEMPTS": "2", "IBUTSU_PAGE_MAX_QUERY_TIME": "3"})
-    assert (worker.import_attempts, worker.page_query_time) == (2, 3)
+    limits = {"IBUTSU_IMPORT_ATTEMPTS": "2", "IBUTSU_PAGE_MAX_QUERY_TIME": "3", "IBUTSU_PAGE_MAX_BYTES": "4"}
+    worker = load(Application.WORKER, COMPLETE | limits)
+    assert (worker.import_attempts, worker.page_query_time, worker.page_bytes) == (2, 3, 4)
     assert load(Application.BACKEND, COMPLETE | {"IBUTSU_TRUSTED_PROXIES": "2"}).trusted_proxies == 2
     assert load(Application.BACKEND, COMPLETE).trusted_proxies == 0
 

@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.wait import WebDriverWait
@@ -145,9 +145,10 @@ class Member:
         return answer.json()
 
     def upload(self, path: Path) -> Any:
-        """Import a file, wait for the end, and return the import."""
+        """Import a file into the project, wait for the end, and return the import."""
         with path.open("rb") as file:
-            answer = self.api.post("/import", files={"importFile": (path.name, file)})
+            files = {"importFile": (path.name, file)}
+            answer = self.api.post("/import", files=files, data={"project": self.project})
         assert answer.status_code == 201, answer.text
         return self.imported(answer.json()["id"])
 
@@ -216,6 +217,17 @@ class Browser:
         wait = WebDriverWait(self.driver, PAGE_SECONDS, ignored_exceptions=[StaleElementReferenceException])
         found: WebElement = wait.until(expected_conditions.visibility_of_element_located(("css selector", selector)))
         return found
+
+    def text(self, selector: str, *parts: str) -> str:
+        """Wait until the first such element has all the parts in its text, and return that."""
+
+        def found(driver: Any) -> str | None:
+            text: str = driver.find_element("css selector", selector).text
+            return text if all(part in text for part in parts) else None
+
+        ignored = [StaleElementReferenceException, NoSuchElementException]
+        text: str = WebDriverWait(self.driver, PAGE_SECONDS, ignored_exceptions=ignored).until(found, f"{parts}")
+        return text
 
     def find_all(self, selector: str) -> list[WebElement]:
         """Return all such elements that the page has now."""

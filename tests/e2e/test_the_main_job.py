@@ -160,7 +160,12 @@ def test_a_running_import_tells_how_far_it_is_and_a_done_one_is_complete(system:
     assert seen[-1]["results"] > 0
 
 
-def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: Any) -> None:
+def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(
+    system: Any, member: Any, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text("<testsuite><testcase name='seen in Flower'/></testsuite>")
+    imported = member.upload(report)
     url = system.printed("Flower")
     user, _, password = system.printed("Flower login").partition(" / ")
     assert httpx.get(f"{url}/api/workers").status_code == 401
@@ -169,9 +174,12 @@ def test_flower_shows_the_worker_and_the_tasks_to_who_has_the_password(system: A
     auth = (user, password)
     workers = httpx.get(f"{url}/api/workers", params={"refresh": 1}, auth=auth, timeout=30).json()
     assert len(workers) == 1
-    tasks = httpx.get(f"{url}/api/tasks", auth=auth).json().values()
-    states = {task["state"] for task in tasks if task["name"] == "ibutsu_server.tasks.importers.import_results"}
-    assert "SUCCESS" in states
+    task = httpx.get(f"{url}/api/task/info/{imported['id']}", auth=auth).json()
+    assert (task["name"], task["state"]) == ("ibutsu_server.tasks.importers.import_results", "SUCCESS")
+    (worker,) = workers
+    for path in (f"/api/worker/shutdown/{worker}", "/api/task/send-task/ibutsu_server.tasks.runs.sync_aborted_runs"):
+        refused = httpx.post(url + path, auth=auth, json={"args": []})
+        assert (refused.status_code, "Read only" in refused.text) == (403, True), refused.text
 
 
 def test_the_scheduler_says_its_schedule(system: Any) -> None:

@@ -29,7 +29,12 @@ def celery(broker_url: str) -> Celery:
     ("variables", "count", "words"),
     [
         ({"IBUTSU_IMPORT_MAX_RESULTS": "3"}, 4, ("more than 3 test cases", "IBUTSU_IMPORT_MAX_RESULTS")),
-        ({"CELERY_TASK_TIME_LIMIT": "1"}, 200_000, ("longer than CELERY_TASK_TIME_LIMIT",)),
+        (
+            {"IBUTSU_IMPORT_MAX_INHERITED_SIZE": "100"},
+            4,
+            ("form gives its results more than 100 characters", "IBUTSU_IMPORT_MAX_INHERITED_SIZE"),
+        ),
+        ({"CELERY_TASK_TIME_LIMIT": "4"}, 400_000, ("longer than CELERY_TASK_TIME_LIMIT",)),
     ],
 )
 def test_what_goes_beyond_a_limit_is_refused_and_names_its_setting(
@@ -43,7 +48,7 @@ def test_what_goes_beyond_a_limit_is_refused_and_names_its_setting(
     words: tuple[str, ...],
 ) -> None:
     case = b'<testcase classname="shop.cart" name="test_total"/>'
-    import_id = store_upload(b"<testsuite>" + case * count + b"</testsuite>")
+    import_id = store_upload(b"<testsuite>" + case * count + b"</testsuite>", form={"component": "shop" * 5})
     with start_worker(**variables):
         outcome = celery.send_task(TASK, (str(import_id),), task_id=str(import_id))
         outcome.get(timeout=60, propagate=False)

@@ -14,7 +14,7 @@ from ibutsu_server.applications import create_flask
 from ibutsu_server.store import accounts
 from ibutsu_server.store.database import is_transient
 from ibutsu_server.store.models import Project, Run, User
-from ibutsu_server.tasks.query import PageTooSlowError, query_task
+from ibutsu_server.tasks.query import PageTooLargeError, PageTooSlowError, query_task
 
 
 @pytest.fixture
@@ -64,5 +64,19 @@ def test_a_large_page_that_takes_too_long_fails_and_is_not_tried_again(
     session.execute(sa.text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))
     with app.app_context(), pytest.raises(PageTooSlowError, match="1 seconds; IBUTSU_PAGE_MAX_QUERY_TIME") as caught:
         query_task.run("runs", user_id=user_id)
+    app.extensions["ibutsu_engine"].dispose()
+    assert not is_transient(caught.value)
+
+
+def test_a_large_page_of_too_many_bytes_fails_and_is_not_tried_again(
+    session: Session, database: DatabaseSettings, broker_url: str
+) -> None:
+    project_id, user_id = session.scalar(sa.select(Project.id)), str(session.scalars(sa.select(User.id)).one())
+    session.add_all([Run(project_id=project_id, data={"text": "x" * 600}) for _ in range(2)])
+    session.commit()
+    celery = CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    app = create_flask(Settings(application=Application.WORKER, celery=celery, database=database, page_bytes=1000))
+    with app.app_context(), pytest.raises(PageTooLargeError, match="1000 bytes; IBUTSU_PAGE_MAX_BYTES") as caught:
+        query_task.run("runs", page_size=1000, user_id=user_id)
     app.extensions["ibutsu_engine"].dispose()
     assert not is_transient(caught.value)

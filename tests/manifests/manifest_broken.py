@@ -140,8 +140,8 @@ ENVIRONMENT: Cases = {
     ],
     environment.images_run_their_own_commands: [
         lambda t: of(t, "worker").update(command=["celery"]),
-        lambda t: of(t, "flower")["args"].remove("--read_only=true"),
-        lambda t: of(t, "flower")["args"].remove("--max_tasks=10000"),
+        lambda t: of(t, "flower").update(args=["--read_only=false"]),
+        lambda t: value(of(t, "flower"), "FLOWER_READ_ONLY", "false"),
     ],
     environment.ports_are_those_of_the_commands: [
         lambda t: without(of(t, "worker"), "IBUTSU_HEALTH_ADDRESS"),

@@ -23,9 +23,9 @@ printf '%s\\n' "$*" >> {log}
 case "$*" in
     kustomize*) shift; exec {kustomize} "$@" ;;
     *"{fails}"*) exit 1 ;;
-    get*postgresql*) echo service/redis; echo statefulset.apps/postgresql; echo statefulset.apps/redis ;;
-    get*app=ibutsu-migrations*) echo job.batch/ibutsu-migrations ;;
-    get*app=*) echo "deployment.apps/${{3#--selector=app=}}" ;;
+    apply*postgresql*) echo service/redis; echo statefulset.apps/postgresql; echo statefulset.apps/redis ;;
+    apply*app=ibutsu-migrations*) echo job.batch/ibutsu-migrations ;;
+    apply*app=*) echo "deployment.apps/${{3#--selector=app=}}" ;;
 esac
 """
 
@@ -63,7 +63,8 @@ def test_each_part_is_waited_for_before_the_next(deploy: Deploy, trees: dict[str
         "--namespace=ibutsu rollout status deployment.apps/ibutsu-worker --timeout=600s",
         "--namespace=ibutsu rollout status deployment.apps/ibutsu-scheduler --timeout=600s",
     ]
-    selectors = [line.partition("--selector=")[2] for line in asked if line.startswith("apply")]
+    applied = [line for line in asked if line.startswith("apply")]
+    selectors = [line.partition("--selector=")[2].removesuffix(" --output=name") for line in applied]
     for each in trees["kubernetes"].objects:
         app = each["metadata"].get("labels", {}).get("app")
         matching = [selector for selector in selectors if (app in selector if app else selector == "!app")]

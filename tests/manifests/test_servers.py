@@ -103,7 +103,7 @@ def test_postgresql_has_the_role_and_the_database_that_applications_use(
     engine.dispose()
 
 
-def test_flower_starts_with_its_arguments_locked_and_read_only(
+def test_flower_starts_with_its_environment_locked_and_read_only(
     redis_server: str, trees: dict[str, Tree], tmp_path: Path
 ) -> None:
     container = trees["openshift"].container("ibutsu-flower")
@@ -111,8 +111,7 @@ def test_flower_starts_with_its_arguments_locked_and_read_only(
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     redis_urls = dict.fromkeys(("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), redis_server)
     environ = kept | environment(container, SECRETS) | redis_urls
-    command = [*commands.here(commands.COMMANDS[Application.FLOWER]), *container["args"]]
-    command += ["--address=127.0.0.1", f"--port={port}"]
+    command = [*commands.here(commands.flower("127.0.0.1", port))]
     login = base64.b64encode(SECRETS["flower"]["basic-auth"].encode()).decode()
 
     def status(path: str, *, method: str = "GET", **headers: str) -> int:

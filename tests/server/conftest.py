@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ibutsu_server.embedded import commands
+
 LISTENS = re.compile(r"Listening at: http://(\S+) .*Booting worker with pid: (\d+)", re.DOTALL)
 
 
 @pytest.fixture
 def gunicorn(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, int]]:
     """The API as it runs in its container; its address, and the id of the process that answers."""
-    command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread",
-               "--threads", "4", "ibutsu_server:backend_app"]  # fmt: skip
+    command = commands.here(commands.backend("127.0.0.1:0"))
     log = tmp_path / "gunicorn.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import jwt
-import psycopg2
 import pytest
 
 from ibutsu_core.settings import DatabaseSettings
@@ -59,19 +58,8 @@ def test_the_schema_is_shown_and_upgraded_again_without_harm(ibutsu: Command) ->
     assert (again.returncode, again.stdout.endswith("as it was.\n")) == (0, True)
 
 
-def execute(settings: DatabaseSettings, statement: str) -> None:
-    """Run one statement by itself."""
-    connection = psycopg2.connect(
-        host=settings.host, port=settings.port, user=settings.user, password=settings.password, dbname=settings.database
-    )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-    connection.close()
-
-
 def test_who_waits_for_the_schema_goes_on_when_another_has_made_it(
-    environment: dict[str, str], postgres_server: DatabaseSettings
+    environment: dict[str, str], postgres_server: DatabaseSettings, execute: Callable[..., None]
 ) -> None:
     arguments = [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", "db"]
     late = environment | {"POSTGRESQL_DATABASE": "late"}
@@ -105,7 +93,9 @@ def test_who_waits_in_vain_says_what_for(ibutsu: Command) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_newer_schema_is_waited_for_no_longer_and_left_as_it_is(ibutsu: Command, database: DatabaseSettings) -> None:
+def test_a_newer_schema_is_waited_for_no_longer_and_left_as_it_is(
+    ibutsu: Command, database: DatabaseSettings, execute: Callable[..., None]
+) -> None:
     execute(database, "UPDATE alembic_version SET version_num = '9999'")
     waited = ibutsu("db", "wait")
     assert (waited.returncode, "at 9999" in waited.stdout) == (0, True), waited.stderr

@@ -23,8 +23,10 @@ LOADS = {
     "backend": "import gunicorn.app.wsgiapp, ibutsu_server.cli, ibutsu_server.admin; ibutsu_server.backend_app",
     "cli": "import ibutsu_server.client.importing",
     "flower": "import celery.bin.celery, flower.command, ibutsu_server; ibutsu_server.flower_app",
-    "scheduler": "import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, ibutsu_server; ibutsu_server.scheduler_app",
-    "worker": "import celery.bin.celery, ibutsu_server.ops.counting, ibutsu_server; ibutsu_server.worker_app.loader.import_default_modules()",
+    "scheduler": "import celery.bin.celery, ibutsu_core.beat, ibutsu_server.ops.reading, ibutsu_server;"
+    "ibutsu_server.scheduler_app",
+    "worker": "import celery.bin.celery, ibutsu_server.ops.counting, ibutsu_server;"
+    "ibutsu_server.worker_app.loader.import_default_modules()",
 }
 
 PROGRAM = """

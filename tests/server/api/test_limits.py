@@ -172,6 +172,19 @@ def test_a_client_that_sends_too_much_is_told_before_it_has_sent_all(
     assert session.scalar(sa.select(sa.func.count()).select_from(Import)) == 0
 
 
+def test_a_page_is_bounded_in_bytes_unless_it_is_one_entry(ask: Callable[..., TestResponse], ann: Any) -> None:
+    for _ in range(2):
+        ann.result(ann.run(metadata=LONG), metadata=LONG)
+    for path in ("/run", "/result"):
+        assert ask({"page_bytes": 4000}, "GET", path).status_code == 200
+        refused = ask({"page_bytes": 2000}, "GET", path)
+        assert refused.status_code == 422
+        assert "larger than 2000 bytes; IBUTSU_API_MAX_PAGE_BYTES sets this limit." in refused.get_json()["detail"]
+        one = ask({"page_bytes": 1}, "GET", f"{path}?pageSize=1")
+        assert (one.status_code, one.get_json()["pagination"]["totalItems"]) == (200, 2)
+        assert ask({"page_bytes": 1}, "GET", f"{path}?page=2").get_json()["pagination"]["totalItems"] == 2
+
+
 def test_a_list_that_takes_too_long_says_so_and_is_not_repeated_by_clients(
     ask: Callable[..., TestResponse], ann: Any, session: Session
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store import counting, pages
+from ibutsu_server.store import counting, pages, summary
 
 RUNS = 20
 RESULTS = """
@@ -85,7 +85,7 @@ def test_a_page_is_found_by_an_index(
             texts = [text.format(project=ann.project.id, run=many) for text in templates]
             sent.statements.clear()
             assert boss.get(f"/{path}", query_string={"filter": texts}).get_json()[f"{path}s"]
-            (statement,) = (one for one in sent.statements if one.startswith(f"SELECT {path}s."))
+            (statement,) = (one for one in sent.statements if one.startswith("WITH page"))
             cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}")
             plan = cursor.fetchone()[0][0]["Plan"]
             # Below the limit the page's ids are looked for; above it are the rows with these ids.
@@ -106,7 +106,7 @@ def test_a_page_is_the_same_whether_it_is_walked_to_or_found_first(
         sent.statements.clear()
         answers = [ann.get("/result", query_string={**query, "page": page}).get_json() for page in (1, 2, 3)]
         walked.append([one["id"] for answer in answers for one in answer["results"]])
-        found_first = ["MATERIALIZED" in one for one in sent.statements if one.startswith("SELECT results.")]
+        found_first = ["MATERIALIZED" in one for one in sent.statements if one.startswith("WITH page")]
         assert found_first == [worse < 1] * len(answers)
     assert walked[0] == walked[1]
     assert len(set(walked[0])) == 90
@@ -146,6 +146,18 @@ def test_an_estimate_is_exact_where_there_are_few_and_near_where_there_are_many(
     assert 2000 < total() < 20_000
     assert total("run_id=" + str(uuid.UUID(int=0))) == 0
     assert total("run_id=" + many, pageSize=500) == 200
+
+
+def test_a_run_is_counted_from_its_own_results_and_its_earliest_is_the_first_of_an_index(
+    many: str, session: Session
+) -> None:
+    explained = sa.text(f"EXPLAIN (FORMAT JSON) {summary.COUNT}")
+    plan: dict[str, Any] = session.scalar(explained, {"run_id": many, "reported": None})[0]["Plan"]
+    found = {(one["Index Name"], one["Index Cond"]) for one in nodes(plan) if "_results_" in one.get("Index Name", "")}
+    assert found == {("ix_results_run_id_start_time", f"(run_id = '{many}'::uuid)")}, plan
+    read_whole = {one["Relation Name"] for one in nodes(plan) if one["Node Type"] == "Seq Scan"}
+    assert read_whole <= {"runs"}, plan
+    assert not [one for one in nodes(plan) if "Sort" in one["Node Type"]], plan
 
 
 @pytest.mark.parametrize("estimate", ["false", "true"])

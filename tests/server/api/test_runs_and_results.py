@@ -117,6 +117,7 @@ def test_a_result_is_updated_in_part(ann: Any) -> None:
         {"duration": 1e300},
         {"start_time": "yesterday"},
         {"start_time": 5},
+        {"start_time": "2024"},
         {"start_time": "0001-01-01T00:00:00+14:00"},
         {"id": "x"},
         {"run_id": "x"},

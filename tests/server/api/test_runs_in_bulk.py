@@ -67,7 +67,7 @@ def test_a_page_over_500_becomes_a_task_with_the_content_of_a_direct_answer(
     args, kwargs, _ = json.loads(base64.b64decode(envelope["body"]))
     made = pages.query_page(
         session, args[0], kwargs["filters"], page=kwargs["page"], page_size=kwargs["page_size"],
-        user_id=uuid.UUID(kwargs["user_id"]),
+        most_bytes=10**6, user_id=uuid.UUID(kwargs["user_id"]),
     )  # fmt: skip
     meta = {"status": "SUCCESS", "result": made, "name": newest.TASK, "kwargs": kwargs}
     redis.set(f"celery-task-meta-{task_id}", json.dumps(meta))

@@ -149,6 +149,7 @@ def test_what_the_client_could_not_write_counts_as_an_error(tar: Any, as_json: A
         (b'{"test_id": "a"}', '"result" is None'),
         (b'{"test_id": "a", "result": "passed", "duration": true}', '"duration" is true or false'),
         (b'{"test_id": "a", "result": "passed", "duration": 1' + b"0" * 400 + b"}", "too large"),
+        (b'{"test_id": "a", "result": "passed", "duration": 1e308}', "too large"),
         (b'{"test_id": "a", "result": "passed", "duration": 1' + b"0" * 5000 + b"}", "JSON cannot be read"),
         (b'{"test_id": "a", "result": "passed", "metadata": []}', '"metadata" is a list'),
         (b'{"test_id": "a", "result": "passed", "params": "x"}', '"params" is a string'),

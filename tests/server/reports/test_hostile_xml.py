@@ -68,6 +68,9 @@ def test_properties_that_are_handed_down_are_bounded(refuse: Any) -> None:
     inherited = Limits(inherited_size=1_000_000)
     assert "give their tests more" in refuse(start + b"<testcase/>" * 20_000, limits=inherited).reason
     assert "properties of one test" in refuse(start, limits=Limits(metadata_size=5000)).reason
+    for attribute in (b"name", b"file"):
+        start = b"<testsuite " + attribute + b"='" + b"v" * 10_000 + b"'>"
+        assert "give their tests more" in refuse(start + b"<testcase/>" * 20_000, limits=inherited).reason
 
 
 def test_a_long_attribute_costs_no_quadratic_time(read: Any) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import filters
 from ibutsu_server.store.database import create_engine
-from ibutsu_server.store.models import Result
+from ibutsu_server.store.models import Dashboard, Import, Project, Result, Run, User, WidgetConfig
 
 # As PostgreSQL gets them: Python's own numbers have lost what the text of one says.
 LEAVES = [
@@ -98,3 +98,18 @@ def test_texts_of_any_length_are_stored_and_told_apart(session: Session) -> None
             assert session.scalars(sa.select(column).where(*where)).all() == [text]
         where = filters.conditions(session, Result, [f"{field}*a;{alike}1;{alike}3"])
         assert set(session.scalars(sa.select(column).where(*where))) == {"a", alike + "1"}
+
+
+@pytest.mark.parametrize("model", [Run, Result, Import, Project, Dashboard, WidgetConfig, User])
+def test_every_operator_on_every_column_is_a_condition_or_is_refused_with_a_sentence(
+    session: Session, model: filters.Model
+) -> None:
+    made: list[filters.Condition] = []
+    for column in [*model.__table__.columns.keys(), "summary.tests", "metadata.k", "metadata.tags", "metadata.project"]:
+        for operator in ("=", "!", ">", "<", ")", "(", ">=", "<=", "~", "%", "*", "@"):
+            for value in ("true", "7", "2026-01-02", str(uuid.UUID(int=7)), ""):
+                try:
+                    made += filters.conditions(session, model, [f"{column}{operator}{value}"])
+                except filters.FilterError as error:
+                    assert column in str(error)
+    assert session.scalar(sa.select(sa.func.count()).select_from(model).where(sa.or_(*made))) == 0

@@ -40,7 +40,7 @@ class Limits:
     json_values: int = _limit(250_000, "values in one of them; a list or object counts twice")
     json_depth: int = _limit(200, "JSON objects and lists in one another")
     metadata_size: int = _limit(16 * MIB, "characters of the properties that one result gets")
-    inherited_size: int = _limit(4 * GIB, "characters of the properties that suites hand down, over all results")
+    inherited_size: int = _limit(4 * GIB, "characters that suites and the form give to results, over all of them")
     results: int = _limit(10_000_000, "results in one upload")
 
 
@@ -58,10 +58,12 @@ class ApiLimits:
     upload_size: int = _limit(4 * GIB, "bytes of an upload to import")
     artifact_size: int = _limit(64 * MIB, "bytes of an artifact that is uploaded alone")
     page_size: int = _limit(10_000, "entries on a page", high=(1 << 31) - 1)
+    page_bytes: int = _limit(32 * MIB, "bytes of the entries on a page that a request answers, unless it is one")
     filters: int = _limit(50, "filters of a list")
     filter_length: int = _limit(4096, "characters of a filter")
     query_time: int = _limit(30, "seconds that a query takes, the count of a list included", high=DAY)
     lock_time: int = _limit(10, "seconds that a query waits for what another changes", high=DAY)
+    client_time: int = _limit(60, "seconds that a request waits for a client that sends and takes nothing", high=DAY)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from ibutsu_core.limits import ApiLimits, Limits, LoginLimits, variable_of
+from ibutsu_core.limits import LARGEST, MIB, ApiLimits, Limits, LoginLimits, variable_of
 from ibutsu_core.retention import DEFAULTS, FLOORS, MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 
 VISIBILITY_TIMEOUT = 12 * 60 * 60
@@ -67,6 +67,12 @@ def _port(value: str) -> int:
             "is a Kubernetes service link, not a port; set it explicitly, or set enableServiceLinks: false"
         )
     return _whole(1, 65535)(value)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ValueError("is neither true nor false")
+    return value.lower() == "true"
 
 
 def _log_level(value: str) -> str:
@@ -156,6 +162,8 @@ class Variable:
         return self.default is None and not self.optional
 
 
+_FLOWER = frozenset((Application.FLOWER,))
+
 AnyLimits = TypeVar("AnyLimits", Limits, ApiLimits, LoginLimits)
 
 
@@ -234,11 +242,53 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         name="FLOWER_BASIC_AUTH",
-        applications=frozenset((Application.FLOWER,)),
-        meaning="who may log in to Flower",
+        applications=_FLOWER,
+        meaning="who may log in to Flower; required unless IBUTSU_FLOWER_UNLOCKED is true",
         parse=_basic_auth,
         secret=True,
         example="username:password",
+    ),
+    Variable(
+        name="FLOWER_PORT",
+        applications=_FLOWER,
+        meaning="where Flower listens",
+        parse=_port,
+        default="5555",
+    ),
+    Variable(
+        name="IBUTSU_FLOWER_UNLOCKED",
+        applications=_FLOWER,
+        meaning="whether Flower may start without FLOWER_BASIC_AUTH, behind a proxy that asks who one is",
+        parse=_flag,
+        default="false",
+    ),
+    Variable(
+        name="FLOWER_READ_ONLY",
+        applications=_FLOWER,
+        meaning="whether Flower only shows; else who logs in may end tasks and workers, and send tasks",
+        parse=_flag,
+        default="true",
+    ),
+    Variable(
+        name="FLOWER_MAX_TASKS",
+        applications=_FLOWER,
+        meaning="tasks that Flower remembers, the newest",
+        parse=_whole(1, 1_000_000),
+        default="10000",
+    ),
+    Variable(
+        name="FLOWER_MAX_WORKERS",
+        applications=_FLOWER,
+        meaning="workers that Flower remembers, the last seen",
+        parse=_whole(1, 100_000),
+        default="500",
+    ),
+    Variable(
+        name="FLOWER_PURGE_OFFLINE_WORKERS",
+        applications=_FLOWER,
+        meaning="seconds after which Flower forgets a worker that is gone",
+        parse=_whole(1, 365 * 24 * 60 * 60),
+        default="86400",
     ),
     Variable(
         name="CELERY_WORKER_CONCURRENCY",
@@ -306,6 +356,13 @@ VARIABLES: tuple[Variable, ...] = (
         parse=_whole(1, LONGEST_TASK),
         default="600",
     ),
+    Variable(
+        name="IBUTSU_PAGE_MAX_BYTES",
+        applications=frozenset((Application.WORKER,)),
+        meaning="at most: bytes of the entries on a page that a worker makes, unless it is one",
+        parse=_whole(1, LARGEST),
+        default=str(32 * MIB),
+    ),
     *_of_limits(ApiLimits, Application.BACKEND),
     *_of_limits(LoginLimits, Application.BACKEND),
     Variable(
@@ -353,27 +410,39 @@ class DatabaseSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One application's settings. `database` is None for Flower, `flower_basic_auth` for all others.
+    """One application's settings. `database` is None for Flower.
 
-    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`
-    and `page_query_time` (seconds) are the worker's, the limits below them the backend's. `retention` is the policy of
-    projects that have none of their own.
+    `flower_options` are the texts of those variables that Flower itself reads.
+
+    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`,
+    `page_query_time` (seconds) and `page_bytes` are the worker's, the limits below them the backend's. `retention` is
+    the policy of projects that have none of their own.
     """
 
     application: Application
     celery: CelerySettings
     database: DatabaseSettings | None = None
-    flower_basic_auth: str | None = dataclasses.field(default=None, repr=False)
+    flower_options: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     public_url: str | None = None
     log_format: str = "text"
     health_address: tuple[str, int] | None = None
     import_attempts: int = 5
     limits: Limits = dataclasses.field(default_factory=Limits)
     page_query_time: int = 600
+    page_bytes: int = 32 * MIB
     api_limits: ApiLimits = dataclasses.field(default_factory=ApiLimits)
     login_limits: LoginLimits = dataclasses.field(default_factory=LoginLimits)
     trusted_proxies: int = 0
     retention: RetentionPolicy = dataclasses.field(default_factory=RetentionPolicy)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no log may show: passwords, as they are and as a URL has them."""
+        texts = [self.database.password] if self.database else []
+        for url in (self.celery.broker_url, self.celery.result_backend):
+            password = url.rpartition("@")[0].rpartition(":")[2]
+            texts += [password, unquote(password)]
+        texts += [pair.partition(":")[2] for pair in self.flower_options.get("FLOWER_BASIC_AUTH", "").split(",")]
+        return tuple(dict.fromkeys(filter(None, texts)))
 
 
 def variables(application: Application) -> tuple[Variable, ...]:
@@ -393,13 +462,21 @@ def load(
     without it such variables are refused, for this package opens no file. Raises SettingsError that names every
     problem at once and holds no secret.
     """
-    values, problems = _read(variables(application), environ, read_file)
+    values, problems = _read(_variables_for(application, environ), environ, read_file)
     if problems:
         raise SettingsError(application, tuple(problems))
     try:
         return _typed(application, values)
     except RetentionError as error:
         raise SettingsError(application, (f"IBUTSU_RETENTION_…_MONTHS: {error}",)) from error
+
+
+def _variables_for(application: Application, environ: Mapping[str, str]) -> tuple[Variable, ...]:
+    unlocked = environ.get("IBUTSU_FLOWER_UNLOCKED", "").lower() == "true"
+    return tuple(
+        dataclasses.replace(variable, optional=True) if unlocked and variable.name == "FLOWER_BASIC_AUTH" else variable
+        for variable in variables(application)
+    )
 
 
 def load_database(environ: Mapping[str, str], *, read_file: Callable[[str], str] | None = None) -> DatabaseSettings:
@@ -493,7 +570,9 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
         application=application,
         celery=celery,
         database=_database(values) if application in _DATABASE else None,
-        flower_basic_auth=values.get("FLOWER_BASIC_AUTH"),
+        flower_options={
+            name: str(value) for name, value in values.items() if name.startswith("FLOWER_") and value is not None
+        },
         public_url=values.get("IBUTSU_PUBLIC_URL"),
         log_format=values["IBUTSU_LOG_FORMAT"],
         health_address=values.get("IBUTSU_HEALTH_ADDRESS"),
@@ -508,6 +587,7 @@ def _of_worker(values: Mapping[str, Any]) -> dict[str, Any]:
         "import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"],
         "limits": _limits(Limits, values),
         "page_query_time": values["IBUTSU_PAGE_MAX_QUERY_TIME"],
+        "page_bytes": values["IBUTSU_PAGE_MAX_BYTES"],
     }
 
 

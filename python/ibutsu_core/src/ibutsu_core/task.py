@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from celery import Task
 
+from ibutsu_core import logs
+
 RETRY_CAP = 60 * 60
 """Seconds between two attempts at most."""
 
@@ -72,6 +74,7 @@ class IbutsuTask(Task[Any, Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; see the class."""
+        logs.clear()
         flask_app: FlaskApplication = self.app.flask_app  # type: ignore[attr-defined]
         runtime: TaskRuntime = flask_app.extensions[EXTENSION]
         with flask_app.app_context():

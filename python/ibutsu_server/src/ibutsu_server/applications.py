@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, bootsteps
 from kombu import exceptions
 
+from ibutsu_core import logs
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
 from ibutsu_core.settings import Application, Settings, load
 
@@ -101,10 +102,9 @@ def create_flask(settings: Settings) -> Flask:
 def flower_app() -> Celery:
     """Make Flower's application: broker only."""
     settings = read_settings(Application.FLOWER)
-    _hand_to_celery(settings)
-    if settings.flower_basic_auth:
-        # Flower reads its options from the environment; this is the one that may have come from a file.
-        os.environ["FLOWER_BASIC_AUTH"] = settings.flower_basic_auth
+    _begin(settings)
+    # Flower reads its options from the environment; some may have come from a file, others have defaults of ours.
+    os.environ.update(settings.flower_options)
     return create_broker_celery_app("ibutsu_flower", settings=settings.celery)
 
 
@@ -112,10 +112,10 @@ def worker_app() -> Celery:
     """Make the worker's application: all task modules, no schedule."""
     from celery import signals
 
-    from ibutsu_server.ops import probes
+    from ibutsu_server.ops import own_logs, probes
 
     settings = read_settings(Application.WORKER)
-    _hand_to_celery(settings)
+    _begin(settings)
     flask_app = create_flask(settings)
 
     def forget_connections(**_: object) -> None:
@@ -131,6 +131,7 @@ def worker_app() -> Celery:
     signals.worker_process_init.connect(forget_connections, weak=False)
     app = create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
     app.steps["consumer"].add(TakeUp)
+    own_logs.take_over(app, settings)
     probes.in_worker(app, settings)
     return app
 
@@ -138,15 +139,18 @@ def worker_app() -> Celery:
 def scheduler_app() -> Celery:
     """Make the scheduler's application: the schedule, no task modules."""
     from ibutsu_core.beat import EXTENSION
-    from ibutsu_server.ops import probes
+    from ibutsu_server.ops import own_logs, probes
     from ibutsu_server.store.ledger import Ledger
 
     settings = read_settings(Application.SCHEDULER)
-    _hand_to_celery(settings)
+    _begin(settings)
     probes.in_scheduler(settings)
     flask_app = create_flask(settings)
     flask_app.extensions[EXTENSION] = Ledger(flask_app.extensions["ibutsu_engine"])
-    return create_flask_celery_app(flask_app, "ibutsu_scheduler", settings=settings.celery, policy=settings.retention)
+    policy = settings.retention
+    app = create_flask_celery_app(flask_app, "ibutsu_scheduler", settings=settings.celery, policy=policy)
+    own_logs.take_over(app, settings)
+    return app
 
 
 def backend_app() -> Flask:
@@ -155,11 +159,17 @@ def backend_app() -> Flask:
     from ibutsu_server.ops import probes
 
     settings = read_settings(Application.BACKEND)
-    _hand_to_celery(settings)
+    _begin(settings)
     app = create_flask(settings)
     api.register(app)
     probes.in_api(app, settings)
     return app
+
+
+def _begin(settings: Settings) -> None:
+    """Prepare the process for its application."""
+    _hand_to_celery(settings)
+    logs.configure(str(settings.application), settings.log_format, settings.celery.loglevel, secrets=settings.secrets())
 
 
 def _hand_to_celery(settings: Settings) -> None:

@@ -52,10 +52,11 @@ def admin_update_project(project_id: str, body: schemas.AdminProjectIn) -> flask
 @api.delete("/admin/project/<project_id>")
 @operation(answers={200: schemas.Message}, errors=(403, 404))
 def admin_delete_project(project_id: str) -> flask.Response:
-    """Delete the project with its runs and all that belongs to them, or nothing if that takes too long."""
-    project = _find(project_id)
-    store.delete(access.session(), project)
-    access.session().commit()
+    """Delete the project with its runs and all that belongs to them, the results first.
+
+    Where an import into it is under way that is waited for, though not for long; to ask again goes on from there.
+    """
+    store.delete(access.session(), _find(project_id).id)
     return answers.message("The project is deleted.")
 
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import flask
 import pydantic
 import sqlalchemy as sa
+from werkzeug.exceptions import UnprocessableEntity
 
-from ibutsu_server.api import access, schemas
+from ibutsu_server.api import access, limits, schemas
 from ibutsu_server.store import pages
 from ibutsu_server.store.models import Base
 
@@ -35,7 +36,14 @@ def page(
     number, size = max(query.page, 1), query.pageSize
     session = access.session()
     estimate = isinstance(query, schemas.ListQuery) and query.estimate
-    rows, total = pages.fetch(session, model, where=where, order=order, page=number, page_size=size, estimate=estimate)
+    most = limits.current().page_bytes
+    try:
+        rows, total = pages.fetch(
+            session, model, where=where, order=order, page=number, page_size=size, most_bytes=most, estimate=estimate
+        )
+    except pages.LargePageError as error:
+        sentence = limits.sentence("The page is larger than", "page_bytes", "bytes")
+        raise UnprocessableEntity(f"{sentence} Ask for a smaller page.") from error
     pagination = schemas.Pagination(page=number, pageSize=size, totalItems=total, totalPages=-(-total // size))
     return listed(plural, [serialise(row) for row in rows], pagination)
 

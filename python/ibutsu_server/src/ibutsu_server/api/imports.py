@@ -13,6 +13,7 @@ import flask
 import pydantic
 from werkzeug.exceptions import BadRequest, Conflict
 
+from ibutsu_core import logs
 from ibutsu_server.api import access, answers, bodies, filters, multipart, schemas
 from ibutsu_server.api.blueprint import api
 from ibutsu_server.api.broker import broker
@@ -141,6 +142,7 @@ def retry_import(import_id: str) -> flask.Response:
 
 
 def _send(row: Import) -> bool:
+    logs.bind(import_id=row.id)
     session = access.session()
     session.commit()
     sent = broker().send(TASK, [str(row.id)], row.id)

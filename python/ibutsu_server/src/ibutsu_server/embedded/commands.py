@@ -19,7 +19,7 @@ READY_PATH = "/readyz"
 COMMANDS: Mapping[Application, tuple[str, ...]] = {
     Application.BACKEND: (
         *("gunicorn", "--bind", f"0.0.0.0:{API_PORT}", "--threads", "8", "--no-control-socket"),
-        *("--limit-request-line", "8190", "--config", "python:ibutsu_server.ops.gunicorn"),
+        *("--limit-request-line", "8190", "--config", "python:ibutsu_server.gunicorn_config"),
         "ibutsu_server:backend_app",
     ),
     Application.WORKER: ("celery", "--app", "ibutsu_server:worker_app", "worker"),

@@ -12,16 +12,16 @@ from typing import Any
 
 from celery import Celery, Task, signals, states
 
-from ibutsu_core import queues
+from ibutsu_core import logs, queues
 from ibutsu_core.request import process_lost
 from ibutsu_server.ops import metrics
 
 IMPORT = "ibutsu_server.tasks.importers.import_results"
 
 FORMATS = ("junit", "archive", "unknown")
-"""The formats that the label `format` names; what an upload was not read as is unknown."""
+"""The formats that the label `format` names: what an upload was read as, or else what its name promised."""
 
-_PRUNED = ("runs", "results", "artifacts", "uploads")
+_PRUNED = ("runs", "results", "artifacts", "uploads", "imports")
 
 _TASKS = metrics.counter("ibutsu_tasks_total")
 _DURATION = metrics.histogram("ibutsu_task_duration_seconds")
@@ -81,14 +81,17 @@ def _ended(task: Task[Any, Any], state: str, retval: Any, **_: Any) -> None:
 
 def _count_import(state: str, retval: Any) -> None:
     if state == states.FAILURE:
-        # A report that could not be read was of none of the formats, or not quite.
-        _IMPORTS.labels("unknown", "error").inc()
+        _IMPORTS.labels(_known(logs.bound().get("format")), "error").inc()
     elif state == states.SUCCESS and retval.get("imported"):
-        known = retval["format"] if retval["format"] in FORMATS else "unknown"
+        known = _known(retval["format"])
         _IMPORTS.labels(known, "done").inc()
         _RESULTS.labels(known).inc(retval["results"])
         _ARTIFACTS.labels(known).inc(retval["artifacts"])
         _BYTES.labels(known).inc(retval["bytes"])
+
+
+def _known(found: str | None) -> str:
+    return found if found in FORMATS else "unknown"
 
 
 def _lost(sender: Task[Any, Any], **_: Any) -> None:

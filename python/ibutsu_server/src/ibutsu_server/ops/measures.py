@@ -95,7 +95,7 @@ MEASURES = (
         kind="counter",
         labels=("table",),
         applications=(WORKER,),
-        meaning="rows that retention deleted: `runs`, `results`, `artifacts`, `uploads`",
+        meaning="rows that retention deleted: `runs`, `results`, `artifacts`, `uploads`, `imports`",
     ),
     Measure(
         name="ibutsu_pruned_bytes_total",

@@ -1,4 +1,4 @@
-"""What the API counts: its requests, by the route and not by the address, of which there is no end."""
+"""Each request of the API: what its log lines are about, and its count, by the route and not by the address."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 import flask
 
+from ibutsu_core import logs
 from ibutsu_server.ops import metrics
 
 _REQUESTS = metrics.counter("ibutsu_http_requests_total")
@@ -21,6 +22,8 @@ def count(app: flask.Flask) -> None:
 
 
 def _begin() -> None:
+    logs.clear()
+    logs.bind(method=flask.request.method, path=flask.request.path)
     flask.g.ibutsu_begun = time.monotonic()
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from ibutsu_server.reports.errors import ReportError, shown
 from ibutsu_server.reports.limits import Limits
+from ibutsu_server.reports.values import LONGEST
 
 _UNHOLDABLE = re.compile("[\x00\ud800-\udfff]")
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+["\\]?', re.DOTALL)
@@ -79,10 +80,10 @@ class JsonObject:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self._wrong(key, value, "a number")
-        try:
-            return max(0.0, float(value))
-        except OverflowError:
+        # The sum of a run's durations must be a number too.
+        if value > LONGEST:
             self._refuse(f'"{key}" is too large a number')
+        return max(0.0, float(value))
 
     def mapping(self, key: str) -> dict[str, Any] | None:
         value = self.values.get(key)

@@ -62,6 +62,7 @@ class Events:
         self._suite: Suite | None = None
         self._inherited: dict[str, Any] | None = None
         self._inherited_size = 0
+        self._given_size = 0
         self._plain: dict[str, Any] | None = None  # the metadata of a test case that has nothing of its own
         self._plain_path: str | None = None
         self._case: dict[str, str] | None = None
@@ -149,7 +150,7 @@ class Events:
                 self._refuse(f"the names of elements and attributes have more than {NAMES_SIZE:,} characters")
         if self.run.inherited > limits.inherited_size:
             self._refuse(
-                f"the properties of the suites give their tests more than {limits.inherited_size:,} bytes",
+                f"the names and properties of the suites give their tests more than {limits.inherited_size:,} bytes",
                 limit="inherited_size",
             )
 
@@ -323,8 +324,8 @@ class Events:
                 ),
             )
         )
+        run.inherited += self._given_size
         if self._inherited_size:
-            run.inherited += self._inherited_size
             self._copies += len(metadata)
             if self._copies > COPIES:
                 self._refuse("the properties of the suites are too many for so many tests")
@@ -351,6 +352,8 @@ class Events:
                 size += suite.size
         self._inherited = inherited
         self._inherited_size = size
+        suite = self._suites[-1]
+        self._given_size = size + len(suite.name or "") + len(suite.file or "")
         self._plain = None
         return inherited
 

@@ -73,9 +73,23 @@ def create_engine(
     )
 
 
+class SharedSession(scoped_session[Session]):
+    """Ends a session's transaction, and makes no session for that: it would cost more than a task that needs none."""
+
+    def commit(self) -> None:
+        """Commit, where there is a session."""
+        if self.registry.has():
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll back, where there is a session."""
+        if self.registry.has():
+            super().rollback()
+
+
 def create_session(engine: sa.Engine) -> scoped_session[Session]:
     """Make the session that a thread's work shares."""
-    return scoped_session(sessionmaker(engine, expire_on_commit=False))
+    return SharedSession(sessionmaker(engine, expire_on_commit=False))
 
 
 def state_of(error: BaseException) -> str:

@@ -29,6 +29,7 @@ Condition = sa.ColumnElement[bool]
 
 _SYNTAX = re.compile(r"([A-Za-z0-9._-]+)(>=|<=|[=!><)(~%*@])(.*)", re.DOTALL)
 _ALIASES = {")": ">=", "(": "<="}
+_ORDERS = frozenset((">", "<", ">=", "<="))
 
 # Columns by the kind of their values.
 _IDS = frozenset(("id", "run_id", "project_id", "user_id", "owner_id", "group_id"))
@@ -99,6 +100,8 @@ def condition(session: Session, model: Model, one: Filter) -> Condition:
         if one.field in _TIMES:
             return _compare(column, one, _time)
         if one.field in _BOOLEANS:
+            if one.operator in _ORDERS:
+                raise FilterError(f"The filter on {one.field} compares by {one.operator}, but it is true or false.")
             return _compare(column, one, _boolean)
     raise FilterError(f"There is no field {one.field[:200]!r} to filter by.")
 

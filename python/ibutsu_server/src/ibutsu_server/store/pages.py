@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import operator
 import uuid
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 import sqlalchemy.orm
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import operators
 
@@ -21,6 +24,11 @@ Row = TypeVar("Row", bound=Base)
 
 WORSE = 10
 """How many times what finding all that matches costs reading on may cost, should what matches come last."""
+
+
+class LargePageError(Exception):
+    """The rows of a page are larger than they may be together."""
+
 
 _MODELS: dict[str, type[Run | Result]] = {"runs": Run, "results": Result}
 
@@ -51,16 +59,25 @@ def fetch(
     order: Sequence[sa.ColumnElement[Any]],
     page: int,
     page_size: int,
+    most_bytes: int,
     estimate: bool = False,
 ) -> tuple[Sequence[Row], int]:
     """Return the rows of the page, and how many there are in all, with `estimate` about how many.
 
-    `order` is a total one. Nothing is counted where a page is not full: it is the last one.
+    `order` is a total one. Nothing is counted where a page is not full: it is the last one. Raises LargePageError,
+    before any row is read, where the page has more than one row and these are larger than `most_bytes` together.
     """
     offset = (page - 1) * page_size
-    ids = _ids(session, model, where, order=order, limit=page_size, offset=offset)
-    chosen = sa.select(model).where(model.__table__.c.id.in_(ids))
-    rows = session.scalars(chosen.order_by(*order)).all()
+    ids = _ids(session, model, where, order=order, limit=page_size, offset=offset).cte("page")
+    key = model.__table__.c.id
+    sums = sa.select(sa.func.count().label("rows"), sa.func.sum(_bytes(model)).label("bytes"))
+    size = sums.join_from(ids, model, key == ids.c.key).subquery("size")
+    fits = sa.or_(size.c.rows == 1, size.c.bytes <= most_bytes)
+    chosen = sa.select(model, size.c.bytes).select_from(size).outerjoin(sa.join(ids, model, key == ids.c.key), fits)
+    found = session.execute(chosen.order_by(*order)).all()
+    rows = [row for row, _ in found if row is not None]
+    if not rows and found[0].bytes is not None:
+        raise LargePageError
     if len(rows) < page_size and (rows or page == 1):
         return rows, offset + len(rows)
     if not estimate:
@@ -69,6 +86,15 @@ def fetch(
     if not exact:
         counted = max(counted, offset + len(rows)) if rows else min(counted, offset)
     return rows, counted
+
+
+def _bytes(model: type[Base]) -> sa.ColumnElement[int]:
+    """Return about how many bytes of JSON the row is: those of its columns that can be long."""
+    columns = model.__table__.columns
+    texts = [column for column in columns if isinstance(column.type, sa.Text)]
+    documents = [sa.cast(column, sa.Text) for column in columns if isinstance(column.type, JSONB)]
+    lengths = [sa.func.coalesce(sa.func.octet_length(text), 0) for text in (*texts, *documents)]
+    return functools.reduce(operator.add, lengths)
 
 
 def _ids(
@@ -104,18 +130,21 @@ def _ids(
 
 
 def query_page(
-    session: Session, kind: str, texts: Sequence[str], *, page: int, page_size: int, user_id: uuid.UUID
+    session: Session, kind: str, texts: Sequence[str], *, page: int, page_size: int, most_bytes: int, user_id: uuid.UUID
 ) -> dict[str, Any]:
     """Return the page, newest first, of what the user may see, as the lists of the API answer it.
 
-    Raises FilterError for a filter that cannot be used, and ValueError for a kind, page or user that is none.
+    Raises FilterError for a filter that cannot be used, LargePageError as `fetch` does, and ValueError for a kind, page
+    or user that is none.
     """
     model = _MODELS.get(kind)
     user = session.get(User, user_id)
     if model is None or user is None or not user.is_active or page < 1 or page_size < 1:
         raise ValueError(f"There is no page {page} of {page_size} {kind!r} for the user {user_id}.")
     where = [visible(session, user, model.project_id), *filters.conditions(session, model, texts)]
-    rows, total = fetch(session, model, where=where, order=newest(model), page=page, page_size=page_size)
+    rows, total = fetch(
+        session, model, where=where, order=newest(model), page=page, page_size=page_size, most_bytes=most_bytes
+    )
     return {
         kind: [as_json(row) for row in rows],
         "pagination": {

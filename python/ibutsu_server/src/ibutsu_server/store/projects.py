@@ -10,12 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from ibutsu_server.store.models import Invitation, Project, ProjectMember, Result, Run, User
+from ibutsu_server.store.models import Artifact, Invitation, Project, ProjectMember, Result, Run, User
 
 FIELDS = (
     "id", "test_id", "result", "component", "env", "run_id", "project_id", "source", "duration", "start_time",
 )  # fmt: skip
 """The columns of a result that filters can name."""
+
+BATCH = 1000
+"""Results or runs that are deleted at once at most, with what belongs to them."""
 
 
 def find(session: Session, name_or_id: str) -> Project | None:
@@ -53,11 +56,23 @@ def accept_invitations(session: Session, user: User) -> None:
         session.execute(member.on_conflict_do_nothing())
 
 
-def delete(session: Session, project: Project) -> None:
-    """Delete the project with its runs and all that belongs to them. Does not commit."""
-    session.execute(sa.delete(Result).where(Result.project_id == project.id))
-    session.execute(sa.delete(Run).where(Run.project_id == project.id))
-    session.execute(sa.delete(Project).where(Project.id == project.id))
+def delete(session: Session, project_id: uuid.UUID) -> None:
+    """Delete the project with its runs and all that belongs to them.
+
+    Commits batch after batch, so that none takes long: what is deleted stays deleted should the rest have to wait. What
+    others add meanwhile goes with the project at last, when its row is locked and nobody can add any more.
+    """
+    for table, owner in ((Result, Artifact.result_id), (Run, Artifact.run_id)):
+        chosen = sa.select(table.id).where(table.project_id == project_id).limit(BATCH)
+        while ids := session.scalars(chosen).all():
+            session.execute(sa.delete(Artifact).where(owner.in_(ids)))
+            session.execute(sa.delete(table).where(table.id.in_(ids)))
+            session.commit()
+    session.execute(sa.select(Project.id).where(Project.id == project_id).with_for_update())
+    for added in (Result, Run):
+        session.execute(sa.delete(added).where(added.project_id == project_id))
+    session.execute(sa.delete(Project).where(Project.id == project_id))
+    session.commit()
 
 
 def filter_params(session: Session, project_id: uuid.UUID) -> list[str]:

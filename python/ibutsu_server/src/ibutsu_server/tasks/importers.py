@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from celery.utils.log import get_task_logger
 from flask import current_app
 from sqlalchemy.orm import Session, scoped_session
 
+from ibutsu_core import logs
 from ibutsu_core.records import ArtifactRecord, ResultRecord
 from ibutsu_core.settings import Settings
 from ibutsu_core.task import IbutsuTask
@@ -65,10 +67,13 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
     """
     session: scoped_session[Session] = current_app.extensions["ibutsu_session"]
     import_id = uuid.UUID(file_id)
+    logs.bind(import_id=import_id)
     row = uploads.claim(session(), import_id, retries=self.request.retries)
     if row is None or not uploads.lock(session(), import_id):
         logger.info("import %s: nothing to do; it has ended, another worker is at it, or it does not exist", import_id)
         return {"import_id": file_id, "imported": False}
+    # What its name promises; an upload that cannot be read is of no other format.
+    logs.bind(format=row.format)
     try:
         _refuse_endless(row)
         loaded = _load(self, session(), row)
@@ -78,6 +83,7 @@ def import_results(self: Task[Any, Any], file_id: str) -> dict[str, Any]:
         if not is_transient(error):
             uploads.fail(session(), import_id, _sentence(row, error))
         raise
+    logs.bind(run_id=loaded.run_id)
     logger.info(
         "import %s: %d results, %d artifacts, run %s", import_id, loaded.results, loaded.artifacts, loaded.run_id
     )
@@ -143,9 +149,11 @@ def _load(task: Task[Any, Any], session: Session, row: Import) -> Loaded:
 
 
 def _stored(session: Session, row: Import, report: Report, now: dt.datetime, tell: Callable[[int], None]) -> Loaded:
+    project = session.get(Project, row.project_id) if row.project_id else None
+    logs.bind(project=project.name if project else None)
     loader = ReportLoader(
         session,
-        project=session.get(Project, row.project_id) if row.project_id else None,
+        project=project,
         find_project=lambda name: _find_project(session, row, name),
         form=Form(source=row.source, metadata=row.data.get("form") or {}),
         now=now,
@@ -153,9 +161,14 @@ def _stored(session: Session, row: Import, report: Report, now: dt.datetime, tel
         progress=tell,
     )
     begun = False
+    form_size = len(row.source or "") + len(json.dumps(row.data.get("form") or {}))
+    most = _settings().limits.inherited_size
     for record in report:
         if isinstance(record, ResultRecord):
             loader.add_result(record)
+            if loader.loaded.results * form_size > most:
+                reason = f"the upload's form gives its results more than {most:,} characters"
+                raise ReportError(reason, filename=row.filename, limit="inherited_size")
         elif isinstance(record, ArtifactRecord):
             loader.add_artifact(record)
         elif begun:
@@ -178,4 +191,5 @@ def _find_project(session: Session, row: Import, name: str | None) -> Project:
     user = session.get(User, row.user_id) if row.user_id else None
     if project is None or user is None or not projects.may_use(session, user, project):
         raise RefusedError(f"{row.filename} is for the project {name!r}, which does not exist or is not yours.")
+    logs.bind(project=project.name)
     return project

@@ -12,6 +12,7 @@ from celery.utils.log import get_task_logger
 from flask import current_app
 from sqlalchemy import exc
 
+from ibutsu_core import logs
 from ibutsu_core.slots import Slot
 from ibutsu_core.task import IbutsuTask
 from ibutsu_server.store import ledger
@@ -35,6 +36,7 @@ class MaintenanceTask(IbutsuTask):
     def perform(self, *args: Any, **kwargs: Any) -> Any:
         """Do the work, unless another message for the slot did or does it."""
         slot = Slot.of(self.request.headers)
+        logs.bind(entry=slot.entry if slot else None)
         message = ledger.Message(str(self.name), str(self.request.id), str(self.request.hostname), slot)
         engine: sa.Engine = current_app.extensions["ibutsu_engine"]
         try:

@@ -10,6 +10,7 @@ from celery import shared_task
 from flask import current_app
 from sqlalchemy import exc
 
+from ibutsu_core.settings import Settings
 from ibutsu_server.store import pages
 from ibutsu_server.store.database import BROKEN_EXPRESSION, QUERY_CANCELED, state_of
 from ibutsu_server.store.filters import FilterError
@@ -19,18 +20,33 @@ class PageTooSlowError(Exception):
     """The query takes longer than it may; it would again, so that it is not tried again."""
 
 
-@shared_task(name="ibutsu_server.tasks.query.query_task", throws=(FilterError, PageTooSlowError))
+class PageTooLargeError(Exception):
+    """The page has more bytes than it may."""
+
+
+@shared_task(name="ibutsu_server.tasks.query.query_task", throws=(FilterError, PageTooLargeError, PageTooSlowError))
 def query_task(
     kind: str, filters: list[str] | None = None, page: int = 1, page_size: int = 25, *, user_id: str
 ) -> dict[str, Any]:
     """Return a page of "runs" or "results" that the user may see, with its pagination."""
     session = current_app.extensions["ibutsu_session"]()
-    seconds = current_app.extensions["ibutsu_settings"].page_query_time
+    settings: Settings = current_app.extensions["ibutsu_settings"]
+    seconds, most = settings.page_query_time, settings.page_bytes
     session.execute(sa.text(f"SET LOCAL statement_timeout = '{seconds}s'"))
     try:
         return pages.query_page(
-            session, kind, filters or [], page=page, page_size=page_size, user_id=uuid.UUID(user_id)
+            session,
+            kind,
+            filters or [],
+            page=page,
+            page_size=page_size,
+            most_bytes=most,
+            user_id=uuid.UUID(user_id),
         )
+    except pages.LargePageError as error:
+        raise PageTooLargeError(
+            f"The page is larger than {most} bytes; IBUTSU_PAGE_MAX_BYTES sets this limit. Ask for a smaller page."
+        ) from error
     except exc.DBAPIError as error:
         if state_of(error) == BROKEN_EXPRESSION:
             raise FilterError("A filter's regular expression is not valid.") from error

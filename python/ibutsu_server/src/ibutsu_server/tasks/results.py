@@ -10,6 +10,8 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 from flask import current_app
 
+from ibutsu_core import logs
+
 logger = get_task_logger(__name__)
 
 _FILL = sa.text(
@@ -23,6 +25,7 @@ _FILL = sa.text(
 @shared_task(name="ibutsu_server.tasks.results.add_result_start_time")
 def add_result_start_time(run_id: str) -> dict[str, Any]:
     """Give the run's results that lack a start time the run's, or else the time at which they were stored."""
+    logs.bind(run_id=run_id)
     session = current_app.extensions["ibutsu_session"]()
     filled = session.execute(_FILL, {"run_id": uuid.UUID(run_id)}).rowcount
     logger.info("run %s: %d results were given a start time", run_id, filled)

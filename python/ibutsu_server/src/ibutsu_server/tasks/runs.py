@@ -11,6 +11,7 @@ from celery import shared_task
 from celery.utils.log import get_task_logger
 from flask import current_app
 
+from ibutsu_core import logs
 from ibutsu_server.store import aborted, partitions, summary, uploads
 from ibutsu_server.store.models import Run
 from ibutsu_server.tasks.importers import import_results
@@ -29,6 +30,7 @@ QUIET_MINUTES = 60
 @shared_task(name="ibutsu_server.tasks.runs.update_run")
 def update_run(run_id: str) -> dict[str, Any]:
     """Compute the run's summary from its results."""
+    logs.bind(run_id=run_id)
     session = current_app.extensions["ibutsu_session"]()
     found = summary.update_run(session, uuid.UUID(run_id))
     run = session.get(Run, uuid.UUID(run_id), populate_existing=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,10 +18,13 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+_NUMBER = re.compile(r"[-+]?[0-9.]+")
+
 
 def _text(value: object) -> object:
-    if not isinstance(value, str | dt.datetime):
-        raise ValueError("Input should be a time in ISO 8601, as a string")  # noqa: TRY004 - pydantic's form
+    # A text that is but a number pydantic takes for the seconds since 1970: "2024" would be a time of that year.
+    if not isinstance(value, str | dt.datetime) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+        raise ValueError("Input should be a time in ISO 8601, as a string")
     return value
 
 

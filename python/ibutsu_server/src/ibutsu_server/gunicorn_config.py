@@ -1,0 +1,49 @@
+"""What gunicorn is told beside its command: how it logs, where its workers count, and how long it waits for clients."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any
+
+from ibutsu_server.ops import multiprocess
+
+# What gunicorn logs goes to the root logger, which the application configures again once it has its settings.
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "text": {"()": "ibutsu_core.logs.TextFormatter"},
+        "json": {"()": "ibutsu_core.logs.JsonFormatter", "application": "backend"},
+    },
+    "handlers": {
+        "stderr": {
+            "()": "ibutsu_core.logs.Handler",
+            "formatter": "json" if os.environ.get("IBUTSU_LOG_FORMAT") == "json" else "text",
+        }
+    },
+    "root": {"level": "INFO", "handlers": ["stderr"]},
+    # The requests are counted, and a line for each would be mostly probes.
+    "loggers": {
+        name: {"level": level, "handlers": [], "propagate": True}
+        for name, level in (("gunicorn.error", "INFO"), ("gunicorn.access", "WARNING"))
+    },
+}
+
+
+def on_starting(_server: Any) -> None:
+    """Make the directory in which all of gunicorn's workers count."""
+    multiprocess.prepare()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Give up on clients that neither send nor take a byte for a while, each of which would keep a thread for ever.
+
+    Linux hands the timeouts of a listening socket on to the connections that it accepts, so they hold for all of a
+    request: its first line, its body, and its answer. A read or a write then fails, as when a client has gone.
+    """
+    seconds = worker.wsgi.extensions["ibutsu_settings"].api_limits.client_time
+    for listener in worker.sockets:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", seconds, 0))
