@@ -13,7 +13,7 @@ image {
     "--limit-request-line"
     "8190"
     "--config"
-    "python:ibutsu_server.ops.gunicorn"
+    "python:ibutsu_server.gunicorn_config"
     "ibutsu_server:backend_app"
   ];
   ports = [ 8080 ];
