@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -94,7 +95,8 @@ def test_flower_loads_no_flask_no_sqlalchemy_and_no_psycopg2(environment: dict[s
 @pytest.mark.parametrize("role", ["backend", "flower", "scheduler", "worker"])
 def test_an_application_without_its_environment_says_all_that_is_missing_and_exits(role: str) -> None:
     program = f"import ibutsu_server; ibutsu_server.{role}_app"
-    done = subprocess.run([sys.executable, "-c", program], env={"PATH": ""}, capture_output=True, text=True)
+    bare = {"PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    done = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert "CELERY_BROKER_URL" in done.stderr

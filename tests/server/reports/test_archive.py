@@ -242,7 +242,8 @@ def test_a_negative_size_is_refused_and_the_upload_not_read_whole(size: int, ref
         info = tarfile.TarInfo(name)
         info.size = size
         data = info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
-        assert any(words in refuse(data).reason for words in ("negative", "begins before"))
+        # Later Pythons refuse it themselves, by the offset.
+        assert any(words in refuse(data).reason for words in ("negative", "begins before", "invalid offset"))
         with pytest.raises(ReportError):
             list(read_report(Upload(data), filename="a.tar", run_id=uuid.UUID(int=1)))
 

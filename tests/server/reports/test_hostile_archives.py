@@ -195,6 +195,7 @@ def test_a_zip_of_one_member_is_read_as_the_bombs_are_made(read: Any) -> None:
     assert read(zip_with(BLANKS, 1)).counts == {}
 
 
+@pytest.mark.filterwarnings("ignore:Overlapped entries")
 def test_members_that_overlap_share_one_budget(refuse: Any) -> None:
     # Python 3.12 and later 3.11 know of overlaps; what they let through counts as unpacked each time.
     reason = refuse(zip_with(BLANKS, 1000), limits=Limits(ratio_free=4 * MIB)).reason

@@ -1,0 +1,45 @@
+# The programs that the specification's troubleshooting calls in containers, each without the rest of its package.
+{
+  lib,
+  stdenv,
+  patchelf,
+  removeReferencesTo,
+  coreutils,
+  postgresql,
+  redis,
+}:
+let
+  # A program, and those libraries of its own package that it loads.
+  program =
+    name: package:
+    stdenv.mkDerivation {
+      pname = name;
+      inherit (package) version;
+      dontUnpack = true;
+      nativeBuildInputs = [
+        patchelf
+        removeReferencesTo
+      ];
+      installPhase = ''
+        runHook preInstall
+        install -D "$(realpath ${lib.getExe' package name})" $out/bin/${name}
+        for library in $(patchelf --print-needed $out/bin/${name}); do
+          if [ -e ${lib.getLib package}/lib/$library ]; then
+            install -D ${lib.getLib package}/lib/$library $out/lib/$library
+            patchelf --add-rpath $out/lib $out/bin/${name}
+          fi
+        done
+        find $out -type f -exec remove-references-to -t ${package} -t ${lib.getLib package} {} +
+        runHook postInstall
+      '';
+      disallowedReferences = [
+        package
+        (lib.getLib package)
+      ];
+    };
+in
+{
+  env = program "env" coreutils;
+  psql = program "psql" postgresql;
+  redis-cli = program "redis-cli" redis;
+}

@@ -1,0 +1,42 @@
+# The images at work in a virtual machine, with podman, PostgreSQL and Redis: tests/images in full.
+{
+  pkgs,
+  servers,
+  environment,
+  root,
+  packages,
+}:
+pkgs.testers.runNixOSTest {
+  name = "ibutsu-images";
+  nodes.machine = {
+    virtualisation = {
+      podman.enable = true;
+      cores = 2;
+      memorySize = 4096;
+      diskSize = 8192;
+    };
+    # PostgreSQL does not run as root, and the tests start it.
+    users.groups.ibutsu-postgres = { };
+    users.users.ibutsu-postgres = {
+      isSystemUser = true;
+      group = "ibutsu-postgres";
+    };
+    environment = {
+      systemPackages = [
+        environment
+        pkgs.distribution
+        pkgs.skopeo
+      ]
+      ++ servers.packages;
+      variables = servers.variables // {
+        IBUTSU_IMAGES = packages.images;
+        IBUTSU_BILLS = packages.sboms;
+      };
+    };
+  };
+  testScript = ''
+    machine.wait_for_unit("multi-user.target")
+    machine.succeed("cp -r ${root} /root/source && chmod -R u+w /root/source")
+    print(machine.succeed("cd /root/source && pytest -q -p no:cacheprovider --timeout=1200 tests/images 2>&1"))
+  '';
+}
