@@ -64,6 +64,12 @@ class UploadWriter(io.RawIOBase):
             del self._buffer[: chunks.SIZE]
         return len(view)
 
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        """Store what is left, unless an error ends the block: its transaction takes nothing more, and says it worse."""
+        if kind is not None:
+            self._buffer.clear()
+        super().__exit__(kind, *rest)
+
     def close(self) -> None:
         """Store what is left."""
         if not self.closed and self._buffer:
