@@ -61,6 +61,17 @@ def postgres_paused(world: World) -> Iterator[None]:
     world.postgres.resume()
 
 
+def wipe_redis(world: World) -> None:
+    """Wipe it while messages wait, which they do once the workers stand still."""
+    main = [psutil.Process(world.worker(name).process.pid) for name in ("one", "two")]
+    for process in main:
+        process.suspend()
+    world.wait(lambda: world.queue.llen(QUEUE) >= 3, "messages that wait")
+    world.queue.flushall()
+    for process in main:
+        process.resume()
+
+
 @contextlib.contextmanager
 def redis_full(world: World) -> Iterator[None]:
     world.queue.config_set("maxmemory", "1mb")
@@ -270,7 +281,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("Redis is restarted", at_once(lambda world: world.redis.restart()), lasts=False),
     Fault("Redis is paused (SIGSTOP)", redis_paused),
     Fault("Redis is killed, and has its append-only file", at_once(kill_redis), lasts=False),
-    Fault("Redis is wiped (FLUSHALL)", at_once(lambda world: world.queue.flushall()), lasts=False),  # type: ignore[arg-type,return-value]
+    Fault("Redis is wiped (FLUSHALL)", at_once(wipe_redis), lasts=False),
     Fault("Redis is full", redis_full),
     Fault("PostgreSQL is restarted", at_once(lambda world: world.postgres.restart()), lasts=False),
     Fault("PostgreSQL is paused (SIGSTOP)", postgres_paused),

@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ibutsu_core import queues
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import schema
 from ibutsu_server.store.database import state_of
@@ -38,6 +39,8 @@ _BROKER_REASONS = (
     (r"AuthenticationError", "refuses the password"),
     (r"LOADING|loading the dataset", "is loading its data"),
     (r"MISCONF", "cannot write to its disk"),
+    (r"OutOfMemory|maxmemory", "is full; see its maxmemory, and CELERY_RESULT_EXPIRES"),
+    (r"ReadOnly", "is a replica, which takes no writes"),
     (r"max number of clients", "has no connection left; see its maxclients"),
     (r"[Nn]ame or service not known|name resolution|No address associated", "cannot be found; is its name right?"),
     (r"refused", "does not run there: the connection is refused"),
@@ -82,7 +85,8 @@ def broker_problem(url: str, name: str = "CELERY_BROKER_URL") -> str | None:
     """Return a sentence for what is wrong with the Redis of that URL, which the variable `name` has, else None."""
     try:
         with connect(url) as client:
-            client.ping()
+            # A Redis that is full, or a mere replica, answers a ping.
+            client.set(queues.WRITTEN, 1, ex=60)
     except (redis.RedisError, OSError) as error:
         parts = urlsplit(url)
         where = f"{parts.hostname}:{parts.port or 6379}"
