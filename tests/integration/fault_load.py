@@ -98,7 +98,7 @@ class Load:
         with self._lock:
             if not tests and self._draw.random() < 0.2:
                 return archive(self._draw, 20, 2)
-            count = self._draw.choice(tests or (20, 200, 1000))
+            count = self._draw.choice(tests or (20, 100, 500))
             self._made += 1
             # No UUID, which would be taken for a run's id.
             return Content(f"report-{self._made}.xml", junit(count, name=f"suite {self._made}"))

@@ -11,12 +11,11 @@ from ibutsu_core.settings import DatabaseSettings
 CONNECT_TIMEOUT = 10
 """Seconds."""
 
-# A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
-# One that is idle does, unless the client's whole machine is gone: it finds that out within a minute, and within half of
-# one where it has sent something; so does the client of the server. TCP alone takes a quarter of an hour.
 TCP_USER_TIMEOUT = 30
-"""Seconds."""
+"""Seconds after which a connection is lost whose other end takes nothing; TCP alone waits a quarter of an hour."""
 
+# A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
+# One that is idle does, unless the client's whole machine is gone: it finds that out within a minute.
 _SESSION = {
     "timezone": "UTC",
     "client_connection_check_interval": "1s",
