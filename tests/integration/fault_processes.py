@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 import time
@@ -77,10 +78,16 @@ class Application:
         self._output: IO[bytes] = log.open("ab")
         self.start()
 
-    def start(self) -> None:
-        """Start it; it is ready some seconds later."""
+    def start(self, **variables: str) -> None:
+        """Start it, with more variables perhaps; it is ready some seconds later."""
         self._begin = self._log.stat().st_size
-        self.process = processes.spawn(self._program, output=self._output)
+        program = dataclasses.replace(self._program, environment={**self._program.environment, **variables})
+        self.process = processes.spawn(program, output=self._output)
+
+    def restart(self, **variables: str) -> None:
+        """Kill it, and start it again."""
+        self.kill()
+        self.start(**variables)
 
     def logged(self) -> bytes:
         """What it has said since it was started."""

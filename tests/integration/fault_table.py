@@ -165,8 +165,7 @@ def kill(name: str) -> Callable[[World], None]:
     """Kill the application, and start it as its supervisor would."""
 
     def act(world: World) -> None:
-        world.applications[name].kill()
-        world.applications[name].start()
+        world.applications[name].restart()
 
     return act
 
@@ -219,6 +218,38 @@ def no_groups(_world: World) -> str | None:
     except LookupError:
         return "only root can make a control group"
     return None if os.geteuid() == 0 else "only root can make a control group"
+
+
+LIBFAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+"""What moves a process's clock; Debian's package libfaketime has it."""
+
+AWAY = {"forward": "+26h", "back": "-26h"}
+
+
+def clock_moved(way: str) -> Begin:
+    """Make worker `two` and the scheduler see another time than everybody else."""
+
+    @contextlib.contextmanager
+    def happens(world: World) -> Iterator[None]:
+        clock = world.logs / "clock"
+        clock.write_text("+0h")
+        moved = {
+            "LD_PRELOAD": str(LIBFAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        applications = [world.applications[name] for name in ("two", "scheduler")]
+        with world.on_purpose():
+            for application in applications:
+                application.restart(**moved)
+        world.import_one()
+        world.wait_until_ready(time.monotonic())
+        clock.write_text(AWAY[way])
+        yield
+        clock.write_text("+0h")
+
+    return happens
 
 
 TASK = "ibutsu_server.tasks.importers.import_results"
@@ -300,5 +331,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the scheduler is killed", at_once(kill("scheduler")), lasts=False),
     Fault("Flower is killed", at_once(kill("flower")), lasts=False),
     Fault("the API is killed", at_once(kill("api")), lasts=False),
+    Fault("a worker's and the scheduler's clock goes a day forward", clock_moved("forward"),
+          impossible=lambda _world: None if LIBFAKETIME else "there is no libfaketime; Debian has it"),
+    Fault("a worker's and the scheduler's clock goes a day back", clock_moved("back"),
+          impossible=lambda _world: None if LIBFAKETIME else "there is no libfaketime; Debian has it"),
     Fault("poison messages", at_once(poison), lasts=False),
 )  # fmt: skip
