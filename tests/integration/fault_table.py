@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import psycopg2
 
+from fault_clock import Clock, unmovable
 from fault_network import cut, uncuttable
 from fault_world import World
 from ibutsu_core.celery_utils import QUEUE
@@ -220,34 +221,24 @@ def no_groups(_world: World) -> str | None:
     return None if os.geteuid() == 0 else "only root can make a control group"
 
 
-LIBFAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
-"""What moves a process's clock; Debian's package libfaketime has it."""
-
-AWAY = {"forward": "+26h", "back": "-26h"}
+DAY = 26 * 60 * 60
+"""Seconds; more than Redis keeps an unacknowledged message from others."""
 
 
-def clock_moved(way: str) -> Begin:
+def clock_moved(ahead: int) -> Begin:
     """Make worker `two` and the scheduler see another time than everybody else."""
 
     @contextlib.contextmanager
     def happens(world: World) -> Iterator[None]:
-        clock = world.logs / "clock"
-        clock.write_text("+0h")
-        moved = {
-            "LD_PRELOAD": str(LIBFAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        applications = [world.applications[name] for name in ("two", "scheduler")]
+        clock = Clock(world.logs)
         with world.on_purpose():
-            for application in applications:
-                application.restart(**moved)
+            for name in ("two", "scheduler"):
+                world.applications[name].restart(**clock.variables)
         world.import_one()
         world.wait_until_ready(time.monotonic())
-        clock.write_text(AWAY[way])
+        clock.set(ahead)
         yield
-        clock.write_text("+0h")
+        clock.set(0)
 
     return happens
 
@@ -331,9 +322,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the scheduler is killed", at_once(kill("scheduler")), lasts=False),
     Fault("Flower is killed", at_once(kill("flower")), lasts=False),
     Fault("the API is killed", at_once(kill("api")), lasts=False),
-    Fault("a worker's and the scheduler's clock goes a day forward", clock_moved("forward"),
-          impossible=lambda _world: None if LIBFAKETIME else "there is no libfaketime; Debian has it"),
-    Fault("a worker's and the scheduler's clock goes a day back", clock_moved("back"),
-          impossible=lambda _world: None if LIBFAKETIME else "there is no libfaketime; Debian has it"),
+    Fault("a worker's and the scheduler's clock goes forward by 26 hours, and back", clock_moved(DAY),
+          impossible=lambda _world: unmovable()),
+    Fault("a worker's and the scheduler's clock goes back by 26 hours, and forward", clock_moved(-DAY),
+          impossible=lambda _world: unmovable()),
     Fault("poison messages", at_once(poison), lasts=False),
 )  # fmt: skip

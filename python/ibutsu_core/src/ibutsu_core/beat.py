@@ -65,7 +65,11 @@ class SlotEntry(ScheduleEntry):
         """Return whether a slot has come since the last, and the seconds to the next."""
         now = self.default_now()
         wait = next_due(self.slots, now) - now
-        return schedstate(latest_due(self.slots, now) > self.last_run_at, wait.total_seconds())
+        due = latest_due(self.slots, now)
+        # A slot of the future was sent by a clock that was wrong. The present one may have been sent before that; to
+        # wait for that future would leave out all others.
+        self.last_run_at = min(self.last_run_at, due)
+        return schedstate(due > self.last_run_at, wait.total_seconds())
 
     def __next__(self, last_run_at: dt.datetime | None = None) -> SlotEntry:
         """Return the entry with its newest slot as the last that was sent."""
