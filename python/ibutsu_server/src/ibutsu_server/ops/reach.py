@@ -29,10 +29,12 @@ _DATABASE_REASONS = (
      "refuses the user or the password; see POSTGRESQL_USER and POSTGRESQL_PASSWORD"),
     (r"database .* does not exist", "has no database of the name in POSTGRESQL_DATABASE"),
     (r"too many (clients|connections)|connection slots", "has no connection left; see its max_connections"),
+    (r"No space left|Disk quota", "has no space left on its disk"),
     (r"starting up|shutting down|recovery", "is starting or stopping"),
     (r"could not translate host name|[Nn]ame or service not known", "cannot be found; see POSTGRESQL_HOST"),
     (r"[Cc]onnection refused|No such file or directory", "does not run there: the connection is refused"),
     (r"timeout expired|timed out", f"does not answer within {TIMEOUT} s"),
+    (r"closed the connection", "closed the connection"),
 )  # fmt: skip
 
 _BROKER_REASONS = (
