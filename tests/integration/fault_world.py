@@ -212,7 +212,7 @@ class World:
                     if message not in watched.messages:
                         watched.messages.append(message)
                 # A process that does not listen was killed, or is about to; one that says no is what Kubernetes kills.
-                if (dead := _problem(client, alive)) and "{" not in dead and not dead.startswith("("):
+                if (dead := _problem(client, alive)) and not dead.startswith("("):
                     watched.dead.append(dead)
 
     def forget(self) -> None:
