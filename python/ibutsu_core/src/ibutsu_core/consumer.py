@@ -10,8 +10,9 @@ from typing import Any
 
 import redis
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 
-from ibutsu_core import queues
+from ibutsu_core import queues, repair
 from ibutsu_core.heart import HEART
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,17 @@ class SteadyConsumer(Consumer):
             time.sleep(PAUSE)
             connection.close()
             raise
-        channel.handlers["BRPOP"] = functools.partial(_without_nonsense, channel.handlers["BRPOP"])
+        channel.handlers["BRPOP"] = Reader(channel, channel.handlers["BRPOP"], self._repair)
         transport = channel.connection
         transport._deliver = functools.partial(_with_shape, transport._deliver)
         return connection
+
+    def _repair(self) -> None:
+        logger.warning("Redis was cut off for a while, and what it sent meanwhile is lost; the repair is sent.")
+        try:
+            repair.send(self.app)
+        except (OperationalError, redis.RedisError) as error:
+            logger.warning("The repair could not be sent: %s", error)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """Return what takes each message, and drops one that Celery cannot understand."""
@@ -98,12 +106,31 @@ class SteadyConsumer(Consumer):
             self.connection = None
 
 
-def _without_nonsense(read: Callable[..., Any], **options: Any) -> Any:
-    try:
-        return read(**options)
-    except ValueError as error:
-        _log_dropped(f"it is no JSON ({error})")
-        return True
+class Reader:
+    """Reads what Redis sends of the queue, and drops what is no JSON.
+
+    A connection of which nothing is heard is replaced by Kombu, silently. A message that Redis had sent on the old one is
+    nowhere then, and `replaced` is called.
+    """
+
+    def __init__(self, channel: Any, read: Callable[..., Any], replaced: Callable[[], None]) -> None:
+        self._channel = channel
+        self._read = read
+        self._replaced = replaced
+        self._socket: Any = None
+
+    def __call__(self, **options: Any) -> Any:
+        """Read one reply."""
+        socket = self._channel.client.connection._sock
+        if socket is not self._socket:
+            if self._socket is not None:
+                self._replaced()
+            self._socket = socket
+        try:
+            return self._read(**options)
+        except ValueError as error:
+            _log_dropped(f"it is no JSON ({error})")
+            return True
 
 
 def _with_shape(deliver: Callable[[Any, str], None], message: Any, queue: str) -> None:
