@@ -109,8 +109,8 @@ class SteadyConsumer(Consumer):
 class Reader:
     """Reads what Redis sends of the queue, and drops what is no JSON.
 
-    A connection of which nothing is heard is replaced by Kombu, silently. A message that Redis had sent on the old one is
-    nowhere then, and `replaced` is called.
+    A connection of which nothing is heard is replaced by Kombu, silently. A message that Redis had sent on the old one
+    is nowhere then, and `replaced` is called.
     """
 
     def __init__(self, channel: Any, read: Callable[..., Any], replaced: Callable[[], None]) -> None:
