@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import IO
 
 import psutil
 
-from ibutsu_server.embedded import processes
+from ibutsu_server.embedded import commands, processes
 
 READY_SECONDS = 90
 
@@ -36,50 +37,92 @@ class Server:
         """Kill it with all its processes, at once."""
         kill_tree(self._process)
 
+    def restart(self) -> None:
+        """End it as it likes to be ended, and start it again."""
+        processes.stop(self._process, self._program)
+        self.start()
+
+    def ended(self) -> bool:
+        """Whether it is no more."""
+        return self._process.poll() is not None
+
+    def launch(self) -> None:
+        """Start it without waiting; a server that cannot run yet ends again."""
+        self._process = processes.spawn(self._program, output=self._output)
+
+    def suspend(self) -> None:
+        """Stop all its processes where they are."""
+        for process in (psutil.Process(self._process.pid), *processes.descendants(self._process)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for process in (*processes.descendants(self._process), psutil.Process(self._process.pid)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
     def stop(self) -> None:
         """End it as it likes to be ended."""
         processes.stop(self._process, self._program)
         self._output.close()
 
 
-class Worker:
-    """A worker of the specification's command, started again when it has ended, as Kubernetes would."""
+class Application:
+    """A process of ours that is started again when it has ended, as Kubernetes would."""
 
-    def __init__(self, name: str, concurrency: int, environment: dict[str, str], log: Path) -> None:
-        command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker"]
-        self._program = processes.Program(
-            name=name,
-            argv=(*command, "--hostname", f"{name}@%h"),
-            environment={**environment, "CELERY_WORKER_CONCURRENCY": str(concurrency)},
-            directory=log.parent,
-        )
+    def __init__(self, name: str, command: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self._program = processes.Program(name=name, argv=command, environment=environment, directory=log.parent)
         self._log = log
         self._output: IO[bytes] = log.open("ab")
         self.start()
 
-    def start(self) -> None:
-        """Start it; it is ready some seconds later."""
+    def start(self, **variables: str) -> None:
+        """Start it, with more variables perhaps; it is ready some seconds later."""
         self._begin = self._log.stat().st_size
-        self.process = processes.spawn(self._program, output=self._output)
+        program = dataclasses.replace(self._program, environment={**self._program.environment, **variables})
+        self.process = processes.spawn(program, output=self._output)
 
-    def ready(self) -> bool:
-        """Whether it takes tasks."""
+    def restart(self, **variables: str) -> None:
+        """Kill it, and start it again."""
+        self.kill()
+        self.start(**variables)
+
+    def logged(self) -> bytes:
+        """What it has said since it was started."""
         with self._log.open("rb") as file:
             file.seek(self._begin)
-            return b" ready." in file.read()
+            return file.read()
 
     def ended(self) -> bool:
         """Whether it is no more."""
         return self.process.poll() is not None
 
     def children(self) -> list[psutil.Process]:
-        """Return its children; each runs one task at a time."""
+        """Return its children."""
         return psutil.Process(self.process.pid).children()
+
+    def kill(self) -> None:
+        """Kill it with all its processes, at once."""
+        kill_tree(self.process)
 
     def stop(self) -> None:
         """Kill it, and close its log."""
-        kill_tree(self.process)
+        self.kill()
         self._output.close()
+
+
+class Worker(Application):
+    """A worker of the specification's command; each of its children runs one task at a time."""
+
+    def __init__(self, name: str, concurrency: int, environment: dict[str, str], log: Path) -> None:
+        command = (sys.executable, "-m", *commands.worker(f"{name}@%h"))
+        super().__init__(name, command, {**environment, "CELERY_WORKER_CONCURRENCY": str(concurrency)}, log)
+
+    def ready(self) -> bool:
+        """Whether it takes tasks."""
+        return b" ready." in self.logged()
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:

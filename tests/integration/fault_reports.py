@@ -15,6 +15,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from ibutsu_core.records import ArtifactRecord, ResultRecord, RunRecord
 from ibutsu_server.reports import read_report
 from ibutsu_server.store import local
@@ -22,6 +25,19 @@ from ibutsu_server.store.chunks import SIZE as CHUNK_SIZE
 
 OUTPUT = "a line of output, as tests print it\n" * 20
 TRACEBACK = "".join(f"tests/shop/module.py:{n}: in test_total\n    cart.total({n})\n" for n in range(12))
+
+
+RESULTS = "SELECT id, test_id, result, duration FROM results WHERE run_id = :run_id"
+
+ARTIFACTS = """
+    SELECT coalesce(a.result_id, a.run_id), a.filename, a.size,
+        encode(sha256(string_agg(c.data, '' ORDER BY c.position)), 'hex')
+    FROM artifacts a JOIN artifact_chunks c ON c.artifact_id = a.id
+    WHERE a.id IN (
+        SELECT id FROM artifacts WHERE run_id = :run_id
+        UNION ALL SELECT b.id FROM artifacts b JOIN results r ON r.id = b.result_id WHERE r.run_id = :run_id
+    ) GROUP BY a.id
+"""
 
 
 class Content(NamedTuple):
@@ -145,3 +161,12 @@ def read(content: Content, run_id: uuid.UUID) -> tuple[uuid.UUID, Rows]:
             data = b"".join(record.chunks)
             rows.artifacts[owner, record.filename, len(data), hashlib.sha256(data).hexdigest()] += 1
     return run_id, rows
+
+
+def stored(session: Session, run_id: uuid.UUID) -> Rows:
+    """Return a run's rows as the database has them."""
+    rows = Rows()
+    for result_id, *said in session.execute(sa.text(RESULTS), {"run_id": run_id}):
+        rows.results[result_id] = tuple(said)
+    rows.artifacts.update(tuple(row) for row in session.execute(sa.text(ARTIFACTS), {"run_id": run_id}))
+    return rows

@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from redis import Redis
 from sqlalchemy.orm import Session
 
-from fault_processes import READY_SECONDS, Server, Worker, kill_tree
-from fault_reports import Content, Counts, Rows, contents, read
+from fault_processes import READY_SECONDS, Server, Worker
+from fault_reports import Content, Counts, contents, read, stored
 from ibutsu_core.settings import CelerySettings
 from ibutsu_server.api.broker import Broker
 from ibutsu_server.embedded import files, postgres, processes, redis
@@ -50,18 +50,6 @@ COUNTS = """
 """
 
 UPLOAD_CHUNKS = "SELECT import_id, count(*) AS chunks FROM upload_chunks GROUP BY import_id"
-
-RESULTS = "SELECT id, test_id, result, duration FROM results WHERE run_id = :run_id"
-
-ARTIFACTS = """
-    SELECT coalesce(a.result_id, a.run_id), a.filename, a.size,
-        encode(sha256(string_agg(c.data, '' ORDER BY c.position)), 'hex')
-    FROM artifacts a JOIN artifact_chunks c ON c.artifact_id = a.id
-    WHERE a.id IN (
-        SELECT id FROM artifacts WHERE run_id = :run_id
-        UNION ALL SELECT b.id FROM artifacts b JOIN results r ON r.id = b.result_id WHERE r.run_id = :run_id
-    ) GROUP BY a.id
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +128,7 @@ class World:
             return
         worker = self._draw.choice([worker for worker in self._workers if worker.ready() and not worker.ended()])
         if kind == "worker":
-            kill_tree(worker.process)
+            worker.kill()
             worker.start()
         elif children := worker.children():
             self._draw.choice(children).kill()
@@ -246,15 +234,6 @@ class World:
                 run_id, expected = read(upload.content, uuid.uuid5(upload.id, "run"))
                 assert run_id == upload.run_id
                 assert stored(session, run_id) == expected, upload
-
-
-def stored(session: Session, run_id: uuid.UUID) -> Rows:
-    """Return a run's rows as the database has them."""
-    rows = Rows()
-    for result_id, *said in session.execute(sa.text(RESULTS), {"run_id": run_id}):
-        rows.results[result_id] = tuple(said)
-    rows.artifacts.update(tuple(row) for row in session.execute(sa.text(ARTIFACTS), {"run_id": run_id}))
-    return rows
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 from alembic.script import ScriptDirectory
+from redis import Redis
 
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.ops import reach, reasons
@@ -84,6 +85,18 @@ def test_a_postgresql_that_is_not_there_or_does_not_answer_is_said(
 
 
 def test_nothing_is_wrong_with_a_redis_that_answers(broker_url: str) -> None:
+    assert reach.broker_problem(broker_url) is None
+
+
+def test_a_redis_that_answers_and_takes_no_writes_is_said(broker_url: str) -> None:
+    with Redis.from_url(broker_url) as client:
+        try:
+            client.config_set("maxmemory", "1")
+            full = reach.broker_problem(broker_url)
+        finally:
+            client.config_set("maxmemory", "0")
+    assert full
+    assert full.endswith("is full; see its maxmemory, and CELERY_RESULT_EXPIRES.")
     assert reach.broker_problem(broker_url) is None
 
 

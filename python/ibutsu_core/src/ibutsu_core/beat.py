@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from celery.beat import ScheduleEntry, Scheduler
 from celery.schedules import BaseSchedule, schedstate
 
+from ibutsu_core import repair
 from ibutsu_core.heart import HEART
 from ibutsu_core.schedule import EPOCH, Known, Schedule, from_celery, latest_due, next_due, owed
 from ibutsu_core.slots import Slot
@@ -64,7 +65,11 @@ class SlotEntry(ScheduleEntry):
         """Return whether a slot has come since the last, and the seconds to the next."""
         now = self.default_now()
         wait = next_due(self.slots, now) - now
-        return schedstate(latest_due(self.slots, now) > self.last_run_at, wait.total_seconds())
+        due = latest_due(self.slots, now)
+        # A slot of the future was sent by a clock that was wrong. The present one may have been sent before that; to
+        # wait for that future would leave out all others.
+        self.last_run_at = min(self.last_run_at, due)
+        return schedstate(due > self.last_run_at, wait.total_seconds())
 
     def __next__(self, last_run_at: dt.datetime | None = None) -> SlotEntry:
         """Return the entry with its newest slot as the last that was sent."""
@@ -93,6 +98,7 @@ class StatelessScheduler(Scheduler):
     schedule: dict[str, Any]
 
     _ledger: Ledger | None = None
+    _mark: repair.Mark | None = None
     _look: Future[Mapping[str, Known]] | None = None
     _next_look = 0.0
 
@@ -105,6 +111,7 @@ class StatelessScheduler(Scheduler):
             entry.last_run_at = latest_due(entry.slots, now)
         flask_app: FlaskApplication = self.app.flask_app  # type: ignore[attr-defined]
         self._ledger = flask_app.extensions.get(EXTENSION)
+        self._mark = flask_app.extensions.get(repair.Mark.EXTENSION)
         # What this process sent last of each entry: the slot, how many workers had begun with it, and when that was.
         self._sent: dict[str, tuple[dt.datetime, int, float]] = {}
 
@@ -114,6 +121,8 @@ class StatelessScheduler(Scheduler):
         delay: float = super().tick(*args, **kwargs)
         if self._ledger is not None:
             delay = min(delay, self._catch_up(self._ledger))
+        if self._mark is not None and self._mark.is_gone():
+            self._repair(self._mark)
         HEART.beat()
         HEART.works = True
         return min(delay, TURN)
@@ -128,6 +137,15 @@ class StatelessScheduler(Scheduler):
         result = super().apply_async(message, producer=producer, advance=False, **kwargs)
         self._sent[name] = (reserved.last_run_at, 0, time.monotonic())
         return result
+
+    def _repair(self, mark: repair.Mark) -> None:
+        """Send the repair of what a Redis lost that is new, or was wiped."""
+        logger.warning("Redis has lost what it was given, or is new; the repair is sent.")
+        try:
+            repair.send(self.app)
+            mark.make()
+        except Exception as error:  # noqa: BLE001 - the next look finds the mark gone again
+            logger.warning("The repair could not be sent: %s", error)
 
     def _catch_up(self, ledger: Ledger) -> float:
         """Look at the ledger when it is time, and send what that finds; return the seconds to the next call."""

@@ -101,6 +101,8 @@ def _configuration(settings: CelerySettings) -> dict[str, Any]:
         **_encryption("redis_backend_use_ssl", settings.result_backend),
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # Redis is full, or cannot write to its disk: that passes too.
+        "broker_channel_error_retry": True,
         "broker_pool_limit": 10,
         "redis_socket_timeout": TRANSPORT_OPTIONS["socket_timeout"],
         "redis_socket_connect_timeout": TRANSPORT_OPTIONS["socket_connect_timeout"],

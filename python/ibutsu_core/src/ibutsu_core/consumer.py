@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import time
+from collections.abc import Callable
+from typing import Any
 
+import redis
 from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
 
+from ibutsu_core import queues, repair
 from ibutsu_core.heart import HEART
 
 logger = logging.getLogger(__name__)
 
 
+PAUSE = 2.0
+"""Seconds to the next attempt where Redis takes no writes."""
+
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError)
+"""What Celery raises at a message that has the shape of one, and in it what no sender of tasks writes."""
+
+
 class SteadyConsumer(Consumer):
-    """Lets no failure to tidy up after a lost connection end the worker.
+    """Lets neither a message nor a failure to tidy up after a lost connection end the worker.
+
+    Celery ends with most messages that nobody can have meant, and gives them back as it does: so they would end the
+    next worker, and so on. Here they are dropped, with a line in the log.
+
+    While Redis is full, a message that is taken from the queue is lost, for it cannot be noted as taken. So nothing is
+    taken as long as nothing can be written; what was taken before that was seen is sent again by the repair.
 
     Celery closes the lost connection, and with it Kombu gives messages back to a Redis that is not there. What that
     raises depends on how far the connection was taken apart; Celery ignores some of it, and ends with the rest. What
@@ -21,6 +41,42 @@ class SteadyConsumer(Consumer):
     """
 
     connection_errors: tuple[type[Exception], ...]
+
+    def connect(self) -> Any:
+        """Connect to a Redis that takes writes, and look at each message before Celery does."""
+        connection = super().connect()
+        channel: Any = connection.default_channel
+        try:
+            channel.client.set(queues.WRITTEN, 1, ex=60)
+        except redis.ResponseError:
+            HEART.beat()
+            time.sleep(PAUSE)
+            connection.close()
+            raise
+        channel.handlers["BRPOP"] = Reader(channel, channel.handlers["BRPOP"], self._repair)
+        transport = channel.connection
+        transport._deliver = functools.partial(_with_shape, transport._deliver)
+        return connection
+
+    def _repair(self) -> None:
+        logger.warning("Redis was cut off for a while, and what it sent meanwhile is lost; the repair is sent.")
+        try:
+            repair.send(self.app)
+        except (OperationalError, redis.RedisError) as error:
+            logger.warning("The repair could not be sent: %s", error)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """Return what takes each message, and drops one that Celery cannot understand."""
+        handle = super().create_task_handler(*args, **options)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except MALFORMED as error:
+                _log_dropped(f"{type(error).__name__}: {error}")
+                message.ack_log_error(logger, (*self.connection_errors, redis.RedisError))
+
+        return on_task_received
 
     def update_strategies(self) -> None:
         """Say which errors a task's acknowledgement may meet: beside the connection's, that of one taken apart."""
@@ -48,3 +104,41 @@ class SteadyConsumer(Consumer):
         except Exception as error:  # noqa: BLE001 - the worker connects again, whatever this was
             logger.warning("The lost connection could not be closed: %s", error)
             self.connection = None
+
+
+class Reader:
+    """Reads what Redis sends of the queue, and drops what is no JSON.
+
+    A connection of which nothing is heard is replaced by Kombu, silently. A message that Redis had sent on the old one
+    is nowhere then, and `replaced` is called.
+    """
+
+    def __init__(self, channel: Any, read: Callable[..., Any], replaced: Callable[[], None]) -> None:
+        self._channel = channel
+        self._read = read
+        self._replaced = replaced
+        self._socket: Any = None
+
+    def __call__(self, **options: Any) -> Any:
+        """Read one reply."""
+        socket = self._channel.client.connection._sock
+        if socket is not self._socket:
+            if self._socket is not None:
+                self._replaced()
+            self._socket = socket
+        try:
+            return self._read(**options)
+        except ValueError as error:
+            _log_dropped(f"it is no JSON ({error})")
+            return True
+
+
+def _with_shape(deliver: Callable[[Any, str], None], message: Any, queue: str) -> None:
+    if problem := queues.malformed(message):
+        _log_dropped(problem)
+    else:
+        deliver(message, queue)
+
+
+def _log_dropped(problem: str) -> None:
+    logger.error("A message on the queue is none of a task, and is dropped: %s", problem)

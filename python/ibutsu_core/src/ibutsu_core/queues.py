@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime as dt
 import json
 from typing import Any
@@ -14,6 +16,9 @@ QUEUED = "ibutsu_queued"
 
 UNACKNOWLEDGED: str = Channel.unacked_key
 """The hash of the messages that workers have in hand: they run, or wait for their time or a free child."""
+
+WRITTEN = "ibutsu-health"
+"""The key that is written to see whether Redis takes writes."""
 
 
 def note_when_queued() -> None:
@@ -46,3 +51,28 @@ def sent_at(headers: Any) -> dt.datetime | None:
     except (ValueError, KeyError, TypeError):
         return None
     return instant if instant.utcoffset() is not None else None
+
+
+def malformed(message: Any) -> str | None:
+    """Return what the transport could not read in a message that was JSON, None where it can read all."""
+    if not isinstance(message, dict):
+        return f"it is no JSON object but {type(message).__name__}"
+    properties = message.get("properties")
+    if not isinstance(properties, dict):
+        return "it has no properties"
+    delivery = properties.get("delivery_info")
+    if not isinstance(delivery, dict) or not {"exchange", "routing_key"} <= delivery.keys():
+        return "its properties do not say where it was sent"
+    if not isinstance(properties.get("delivery_tag"), str):
+        return "its properties have no delivery tag"
+    if not isinstance(message.get("headers"), dict):
+        return "it has no headers"
+    body = message.get("body")
+    if not isinstance(body, str):
+        return "it has no body"
+    if properties.get("body_encoding") == "base64":
+        try:
+            base64.b64decode(body)
+        except (binascii.Error, ValueError) as error:
+            return f"its body is no base64 ({error})"
+    return None

@@ -342,6 +342,14 @@ VARIABLES: tuple[Variable, ...] = (
         example="https://ibutsu.example.com",
     ),
     Variable(
+        name="IBUTSU_WORKER_SHUTDOWN_TIME",
+        applications=frozenset((Application.WORKER,)),
+        meaning="seconds that a worker told to end (SIGTERM) has for its tasks, which then go back to the queue; "
+        "less than the grace period of who ends it",
+        parse=_whole(0, LONGEST_TASK),
+        default="3600",
+    ),
+    Variable(
         name="IBUTSU_IMPORT_ATTEMPTS",
         applications=frozenset((Application.WORKER,)),
         meaning="workers that may be lost over one import before it ends as `error`",
@@ -414,9 +422,9 @@ class Settings:
 
     `flower_options` are the texts of those variables that Flower itself reads.
 
-    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`, `limits`,
-    `page_query_time` (seconds) and `page_bytes` are the worker's, the limits below them the backend's. `retention` is
-    the policy of projects that have none of their own.
+    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`,
+    `shutdown_time` (seconds), `limits`, `page_query_time` (seconds) and `page_bytes` are the worker's, the limits below
+    them the backend's. `retention` is the policy of projects that have none of their own.
     """
 
     application: Application
@@ -427,6 +435,7 @@ class Settings:
     log_format: str = "text"
     health_address: tuple[str, int] | None = None
     import_attempts: int = 5
+    shutdown_time: int = 3600
     limits: Limits = dataclasses.field(default_factory=Limits)
     page_query_time: int = 600
     page_bytes: int = 32 * MIB
@@ -607,6 +616,7 @@ def _typed(application: Application, values: Mapping[str, Any]) -> Settings:
 def _of_worker(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "import_attempts": values["IBUTSU_IMPORT_ATTEMPTS"],
+        "shutdown_time": values["IBUTSU_WORKER_SHUTDOWN_TIME"],
         "limits": _limits(Limits, values),
         "page_query_time": values["IBUTSU_PAGE_MAX_QUERY_TIME"],
         "page_bytes": values["IBUTSU_PAGE_MAX_BYTES"],

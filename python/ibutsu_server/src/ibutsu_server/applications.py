@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, bootsteps
 from kombu import exceptions
 
-from ibutsu_core import logs
+from ibutsu_core import logs, repair
 from ibutsu_core.celery_utils import create_broker_celery_app, create_flask_celery_app
 from ibutsu_core.settings import Application, Settings, load
 from ibutsu_server import __version__
@@ -24,10 +24,6 @@ logger = logging.getLogger(__name__)
 
 # Connections of one process: a worker's child runs one task at a time, and its progress needs none.
 _POOL_SIZES = {Application.WORKER: 2, Application.SCHEDULER: 1, Application.BACKEND: 10}
-
-
-RECOVERY_DELAY = 45
-"""Seconds from a worker's connection to its repair: more than `store.uploads.LOST_AFTER`."""
 
 SECRET_SIZE = 64 * 1024
 """Bytes that a file with a secret has at most."""
@@ -45,9 +41,7 @@ class TakeUp(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Send it."""
         try:
-            parent.app.send_task(
-                "ibutsu_server.tasks.runs.sync_aborted_runs", countdown=RECOVERY_DELAY, ignore_result=True
-            )
+            repair.send(parent.app)
         except exceptions.OperationalError as error:
             # The worker is about to lose its connection too, and sends it when it has another.
             logger.warning("The repair of what was left could not be sent: %s", error)
@@ -114,7 +108,9 @@ def worker_app() -> Celery:
     """Make the worker's application: all task modules, no schedule."""
     from celery import signals
 
+    from ibutsu_core import shutdown
     from ibutsu_server.ops import own_logs, probes, remote
+    from ibutsu_server.tasks import handed_back
 
     settings = read_settings(Application.WORKER)
     _begin(settings)
@@ -134,6 +130,7 @@ def worker_app() -> Celery:
     app = create_flask_celery_app(flask_app, "ibutsu_worker", settings=settings.celery)
     app.steps["consumer"].add(TakeUp)
     remote.register()
+    shutdown.bound(app, settings.shutdown_time, lambda requests: handed_back.note(flask_app, requests))
     own_logs.take_over(app, settings)
     probes.in_worker(app, settings)
     return app
@@ -150,6 +147,7 @@ def scheduler_app() -> Celery:
     probes.in_scheduler(settings)
     flask_app = create_flask(settings)
     flask_app.extensions[EXTENSION] = Ledger(flask_app.extensions["ibutsu_engine"])
+    flask_app.extensions[repair.Mark.EXTENSION] = repair.Mark(settings.celery.broker_url)
     policy = settings.retention
     app = create_flask_celery_app(flask_app, "ibutsu_scheduler", settings=settings.celery, policy=policy)
     own_logs.take_over(app, settings)

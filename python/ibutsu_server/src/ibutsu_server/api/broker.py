@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 import uuid
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from kombu import exceptions as kombu_exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ibutsu_core import repair
 from ibutsu_core.celery_utils import TRANSPORT_OPTIONS, create_broker_celery_app
 from ibutsu_core.settings import CelerySettings
 
@@ -24,8 +27,13 @@ EXTENSION = "ibutsu_broker"
 SEND_TIMEOUT = 2
 """Seconds to connect to the broker, and to wait for its answer, when a task is sent."""
 
+SEND_AGAIN = 5
+"""Seconds between two attempts to send the repair of what could not be sent."""
+
 READ_TIMEOUT = 1
 """Seconds to wait for the progress of a task."""
+
+_UNSENT = (kombu_exceptions.OperationalError, exceptions.CeleryError, redis.RedisError, OSError)
 
 
 class Broker:
@@ -44,6 +52,8 @@ class Broker:
                 "retry_on_timeout": False,
             },
         )
+        self._lock = threading.Lock()
+        self._repairs = False
         self._results = redis.Redis.from_url(
             settings.result_backend,
             socket_timeout=READ_TIMEOUT,
@@ -62,10 +72,29 @@ class Broker:
                 retry=True,
                 retry_policy={"max_retries": 1, "interval_start": 0.2, "interval_step": 0},
             )
-        except (kombu_exceptions.OperationalError, exceptions.CeleryError, redis.RedisError, OSError) as error:
+        except _UNSENT as error:
             logger.warning("The task %s %s could not be sent: %s", task, task_id, error)
+            self._repair_later()
             return False
         return True
+
+    def _repair_later(self) -> None:
+        """Send the repair as soon as the broker takes it: it sends what is stored and was not sent."""
+        with self._lock:
+            if not self._repairs:
+                self._repairs = True
+                threading.Thread(target=self._repair, name="repair", daemon=True).start()
+
+    def _repair(self) -> None:
+        while True:
+            time.sleep(SEND_AGAIN)
+            try:
+                repair.send(self._celery)
+            except _UNSENT:
+                continue
+            with self._lock:
+                self._repairs = False
+            return
 
     def progress(self, task_id: uuid.UUID) -> dict[str, Any] | None:
         """Return what the running task said of its progress, None when it said nothing or Redis is away."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from celery import Celery, signals
@@ -22,10 +24,16 @@ def take_over(celery: Celery, settings: Settings) -> None:
         logs.configure(str(settings.application), settings.log_format, loglevel, settings.secrets(), stream)
         # What a task prints is an event as well. A child reads the level's name from its environment.
         celery.log.redirect_stdouts("WARNING")  # type: ignore[arg-type]
+        # What ends the process is one event; printed, each of its words would be one.
+        sys.excepthook = _log_uncaught
 
     signals.setup_logging.connect(configure, weak=False)
     if settings.log_format == "json":
         _say_no_more_than_json(celery, str(settings.application))
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    logging.getLogger(__name__).critical("The process ends: %s", error, exc_info=(kind, error, traceback))
 
 
 def _say_no_more_than_json(celery: Celery, application: str) -> None:

@@ -28,12 +28,13 @@ _DATABASE = (
     (r"too many (clients|connections)|connection slots", "connections",
      "has no connection left; see its max_connections"),
     (r"permission denied|InsufficientPrivilege", "permission", "forbids the user to read the tables"),
-    (r"No space left|DiskFull", "disk", "has no space left on its disk"),
+    (r"No space left|Disk quota|DiskFull", "disk", "has no space left on its disk"),
     (r"starting up|shutting down|recovery", "starting", "is starting or stopping"),
     (_NO_NAME, "name", "cannot be found; see POSTGRESQL_HOST"),
     (r"[Cc]onnection refused|No such file or directory", "refused", "does not run there: the connection is refused"),
     (r"No route to host|[Nn]etwork is unreachable", "network", "cannot be reached: there is no way to its network"),
     (_SILENT, "timeout", f"does not answer within {TIMEOUT} s"),
+    (r"closed the connection", "closed", "closed the connection"),
 )  # fmt: skip
 
 _BROKER = (
@@ -41,7 +42,8 @@ _BROKER = (
     (r"LOADING|loading the dataset", "loading", "is loading its data"),
     (r"MISCONF", "disk", "cannot write to its disk"),
     (r"READONLY|ReadOnlyError", "read-only", "takes no writes: it is a replica"),
-    (r"OutOfMemory|OOM command", "memory", "takes no writes: its memory is full"),
+    (r"OutOfMemory|OOM command", "memory",
+     "takes no writes: its memory is full; see its maxmemory, and CELERY_RESULT_EXPIRES"),
     (r"max number of clients", "connections", "has no connection left; see its maxclients"),
     (r"NoPermission|NOPERM", "permission", "forbids its user what the task queue needs"),
     (_NO_NAME, "name", "cannot be found; is its name right?"),

@@ -8,6 +8,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ibutsu_core import queues
 from ibutsu_server.ops import reasons
 
 
@@ -28,7 +29,8 @@ def broker_problem(url: str, name: str = "CELERY_BROKER_URL") -> str | None:
     """Return a sentence for what is wrong with the Redis of that URL, which the variable `name` has, else None."""
     try:
         with connect(url) as client:
-            client.ping()
+            # A Redis that is full, or a mere replica, answers a ping.
+            client.set(queues.WRITTEN, 1, ex=60)
     except (redis.RedisError, OSError) as error:
         return f"Redis at {address(url)} ({name}) {reasons.of_broker(error).sentence}."
     return None

@@ -11,6 +11,9 @@ from ibutsu_core.settings import DatabaseSettings
 CONNECT_TIMEOUT = 10
 """Seconds."""
 
+TCP_USER_TIMEOUT = 30
+"""Seconds after which a connection is lost whose other end takes nothing; TCP alone waits a quarter of an hour."""
+
 # A session that waits or computes does not see that its client is gone, and keeps its locks; so PostgreSQL looks.
 # One that is idle does, unless the client's whole machine is gone: it finds that out within a minute.
 _SESSION = {
@@ -19,6 +22,7 @@ _SESSION = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
+    "tcp_user_timeout": f"{TCP_USER_TIMEOUT}s",
 }
 
 # Values of SQLSTATE.
@@ -69,6 +73,7 @@ def create_engine(
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "tcp_user_timeout": TCP_USER_TIMEOUT * 1000,
         },
     )
 

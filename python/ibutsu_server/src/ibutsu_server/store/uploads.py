@@ -64,6 +64,12 @@ class UploadWriter(io.RawIOBase):
             del self._buffer[: chunks.SIZE]
         return len(view)
 
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Store what is left, unless an error ends the block: its transaction takes nothing more, and says it worse."""
+        if kind is not None:
+            self._buffer.clear()
+        self.close()
+
     def close(self) -> None:
         """Store what is left."""
         if not self.closed and self._buffer:
@@ -177,12 +183,13 @@ def lock(session: Session, import_id: uuid.UUID) -> bool:
     return bool(session.scalar(sa.select(_lockable(import_id))))
 
 
-def failed_once(session: Session, import_id: uuid.UUID, sentence: str) -> None:
+def failed_once(session: Session, import_id: uuid.UUID, sentence: str) -> bool:
     """Note why an attempt failed that is to be repeated, in a transaction of its own; not while another is at it."""
     values = {"status": "pending", "error": _holdable(sentence)}
     mine = (Import.id == import_id, Import.status == "running", _lockable(import_id))
-    session.execute(sa.update(Import).where(*mine).values(values))
+    noted = session.execute(sa.update(Import).where(*mine).values(values).returning(Import.id)).scalar_one_or_none()
     session.commit()
+    return noted is not None
 
 
 def fingerprint(row: Import, run_id: uuid.UUID | None) -> str:
