@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def mount(directory: Path, size: int, stack: contextlib.ExitStack) -> bool:
-    """Make the directory a file system of its own, of `size` bytes, in memory; tell whether that worked, as for root."""
+    """Make the directory a file system of its own, of `size` bytes, in memory; tell whether that worked."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return False
     done = subprocess.run(
