@@ -116,6 +116,8 @@ class Load:
                     if self._ends:
                         return
                     idle.clear()
+                    if not self._goes.is_set():
+                        continue
                     self.upload(client, self.next())
                     time.sleep(self._pause)
         except BaseException as error:  # noqa: BLE001 - the test's own thread raises it

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import secrets
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +19,7 @@ import httpx
 from redis import Redis
 from sqlalchemy.orm import Session
 
+from fault_disk import mount
 from fault_load import Load, check_rows, unfinished
 from fault_network import Proxy
 from fault_processes import Application, Server, Worker
@@ -72,7 +71,7 @@ class World:
     def _start_servers(self, directory: Path) -> None:
         self.disk = directory / "postgres"
         self.disk.mkdir()
-        self.disk_is_small = _mount(self.disk, self._stack)
+        self.disk_is_small = mount(self.disk, DISK, self._stack)
         self.cluster = postgres.prepare(files.private_directory(self.disk))
         self.store = redis.prepare(files.private_directory(directory / "redis"))
         settings = json.loads((self.disk / "server.json").read_text())
@@ -295,16 +294,3 @@ def _get(client: httpx.Client, url: str, headers: dict[str, str]) -> dict[str, A
         return dict(answer.json()) if answer.status_code == 200 else {}
     except httpx.TransportError:
         return {}
-
-
-def _mount(directory: Path, stack: contextlib.ExitStack) -> bool:
-    """Make the directory a small file system of its own, in memory; tell whether that worked, as it does for root."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return False
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=755", "tmpfs", str(directory)],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if done.returncode == 0:
-        stack.callback(subprocess.run, ["umount", "--lazy", str(directory)], check=True)
-    return done.returncode == 0

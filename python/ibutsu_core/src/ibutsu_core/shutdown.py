@@ -43,6 +43,10 @@ def bound(celery: Celery, seconds: float, handed_back: HandedBack) -> None:
 
         def _wait(self) -> None:
             self._asked.wait(seconds)
+            # No daemon: the main thread ends as soon as the children have, and is to wait for what is noted of them.
+            threading.Thread(target=self._hand_back, name="hand-back", daemon=False).start()
+
+        def _hand_back(self) -> None:
             try:
                 hand_back(self._worker, handed_back)
             except Exception as error:  # noqa: BLE001 - the repair takes up what cannot be handed back
