@@ -73,7 +73,7 @@ def test_the_worst_finding_decides_and_what_was_skipped_spoils_nothing(found: li
 def test_no_report_holds_a_secret_whatever_a_sentence_says(found: list[Finding], secret: str, text: str) -> None:
     told = [dataclasses.replace(found[0], message=f"{text}{secret}", cause=secret, mend=f"x {secret}"), *found]
     clean = report.clean(told, [secret, ""])
-    assert not [one for one in clean if secret in f"{one.message}\n{one.cause}\n{one.mend}"]
+    assert not [one for one in clean if secret in "\n".join((one.message, one.cause or "", one.mend or ""))]
     assert [one.status for one in clean] == [one.status for one in told]
 
 

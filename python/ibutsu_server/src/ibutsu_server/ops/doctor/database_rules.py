@@ -42,6 +42,7 @@ TROUBLES = {
     "refused": ("PostgreSQL does not run, or POSTGRESQL_HOST or POSTGRESQL_PORT names another place.",
                 Mends.START_POSTGRESQL),
     "network": ("The network, or a policy of it, keeps this machine from PostgreSQL.", Mends.POSTGRESQL_NAME),
+    "closed": ("PostgreSQL ends or has crashed, or something between ends connections.", Mends.START_POSTGRESQL),
     "timeout": ("PostgreSQL hangs or is paused, or a firewall drops what is sent to it.", Mends.START_POSTGRESQL),
 }  # fmt: skip
 
