@@ -69,12 +69,15 @@ def test_no_request_makes_a_500_or_an_answer_that_is_not_documented(
         )
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode), exists=strategies.booleans())
         def one(case: schemathesis.Case, exists: bool) -> None:
-            if exists:
+            asserted = CHECKS
+            if exists and case.path_parameters:
+                # The id, or the token below, may have been all that was wrong with the request.
+                asserted = [check for check in CHECKS if check is not negative_data_rejection]
                 case.path_parameters = case.path_parameters | {
                     name: known[name] for name in case.path_parameters if name in known
                 }
             response = case.call(headers=headers)
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=asserted)
             asked.add(operation.label)
 
         one()
