@@ -87,6 +87,13 @@ class SteadyConsumer(Consumer):
         finally:
             self.connection_errors = errors
 
+    def loop_args(self) -> Any:
+        """Begin the loop with living children only: Celery ends with one that it saw end before it connected again."""
+        pool = getattr(self.pool, "_pool", None)
+        if pool is not None:
+            pool.maintain_pool()
+        return super().loop_args()
+
     def on_ready(self) -> None:
         """Take tasks, the first time or again."""
         super().on_ready()
