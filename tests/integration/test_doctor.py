@@ -8,7 +8,6 @@ import datetime as dt
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -17,18 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import psycopg2
 import pytest
-from click.testing import CliRunner
 from redis import Redis
 
+from doctor_system import Servers, System, answers, end, process, send
 from ibutsu_core import queues
-from ibutsu_core.celery_utils import QUEUE, create_broker_celery_app
+from ibutsu_core.celery_utils import QUEUE
 from ibutsu_core.schedule import beat_entries, latest_due
-from ibutsu_core.settings import Application, DatabaseSettings, load
-from ibutsu_server.cli import main
-from ibutsu_server.embedded import redis
+from ibutsu_core.settings import Application, DatabaseSettings
+from ibutsu_server.embedded import commands, ports, redis
 from ibutsu_server.store import schema
 
 # All processes are started for these.
@@ -36,83 +33,8 @@ pytestmark = pytest.mark.slow
 
 NOW = dt.datetime.now(dt.UTC)
 HOUR = dt.timedelta(hours=1)
-SECRETS = ("flower:secret", "not-the-password")
 
 Until = Callable[..., None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Servers:
-    """Two Redis servers by their URLs, and the ids of the processes that tests pause."""
-
-    broker: str
-    spare: str
-    spare_pid: int
-    postgres_pid: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class System:
-    """A running system: `worker` is a process's id, `other` a migrated database without a scheduler."""
-
-    environment: dict[str, str]
-    database: DatabaseSettings
-    other: DatabaseSettings
-    servers: Servers
-    worker: int
-    flower: str
-    api: str
-
-    @property
-    def spare(self) -> str:
-        """The URL of a Redis without workers."""
-        return self.servers.spare
-
-    @property
-    def secrets(self) -> list[str]:
-        """What no output may hold."""
-        urls = (self.environment["CELERY_BROKER_URL"], self.spare)
-        passwords = [str(urlsplit(url).password) for url in urls]
-        return [*urls, *passwords, self.database.password, *SECRETS]
-
-    def run(self, *arguments: str, **variables: str) -> dict[str, Any]:
-        """Run the command, and return what it found: the status and the exit code, and each check's findings."""
-        done = CliRunner().invoke(main, ["doctor", "--json", *arguments], env=self.environment | variables)
-        assert not [secret for secret in self.secrets if secret in done.output], done.output
-        assert isinstance(done.exception, SystemExit | None), done.exc_info
-        told = json.loads(done.stdout)
-        assert done.exit_code == told["exit_code"] == {"ok": 0, "warning": 1, "failure": 2}[told["status"]]
-        found: dict[str, Any] = {}
-        for one in told["findings"]:
-            found.setdefault(one["check"], []).append(one)
-        return found
-
-
-def end(started: subprocess.Popen[bytes]) -> None:
-    """Ask the process to end."""
-    started.send_signal(signal.SIGCONT)
-    started.terminate()
-
-
-@contextlib.contextmanager
-def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process while the block runs."""
-    with log.open("wb") as output:
-        started = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=output, stderr=output)
-    try:
-        yield started
-    finally:
-        end(started)
-        try:
-            started.wait(20)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def execute(database: DatabaseSettings, statement: str, *values: Any) -> None:
@@ -121,18 +43,6 @@ def execute(database: DatabaseSettings, statement: str, *values: Any) -> None:
     )
     with contextlib.closing(connection), connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code < 500
-    return False
-
-
-def send(environment: dict[str, str], task: str) -> None:
-    settings = load(Application.WORKER, environment).celery
-    with create_broker_celery_app("tests", settings=settings) as app:
-        app.send_task(task)
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +70,15 @@ def system(
         logs = tmp_path_factory.mktemp("logs")
         database, other = databases.take(), databases.take()
         environment = environment_of(database, servers.broker)
-        flower, api = free_port(), free_port()
-        commands = {
-            "worker": ["celery", "--app", "ibutsu_server:worker_app", "worker"],
-            "scheduler": ["celery", "--app", "ibutsu_server:scheduler_app", "beat"],
-            "flower": ["celery", "--app", "ibutsu_server:flower_app", "flower", f"--port={flower}"],
-            "api": ["gunicorn", "--bind", f"127.0.0.1:{api}", "ibutsu_server:backend_app"],
-        }
+        flower, api = ports.free_port(), ports.free_port()
         started = {
-            name: stack.enter_context(process(command, environment, logs / name)) for name, command in commands.items()
+            name: stack.enter_context(process(command, environment, logs / name))
+            for name, command in (
+                ("worker", commands.worker()),
+                ("scheduler", commands.COMMANDS[Application.SCHEDULER]),
+                ("flower", commands.flower("127.0.0.1", flower)),
+                ("api", commands.backend(f"127.0.0.1:{api}")),
+            )
         }
         url, flower_url = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{flower}"
         system = System(
@@ -250,7 +160,7 @@ ELSEWHERE = {
         lambda system: {"CELERY_RESULT_BACKEND": at(system.spare, password="not-the-password")}),
     "broker away": Fault(
         "broker", "failure", "connection is refused", "ibutsu up",
-        broker(lambda system: at(system.spare, port=str(free_port())))),
+        broker(lambda system: at(system.spare, port=str(ports.free_port())))),
     "broker unknown": Fault(
         "broker", "failure", "cannot be found", "getent hosts nowhere.invalid",
         broker(lambda system: at(system.spare, host="nowhere.invalid"))),
@@ -262,7 +172,7 @@ ELSEWHERE = {
         lambda _: {"POSTGRESQL_DATABASE": "nothing"}),
     "database away": Fault(
         "database", "failure", "connection is refused", "ibutsu up",
-        lambda _: {"POSTGRESQL_PORT": str(free_port())}),
+        lambda _: {"POSTGRESQL_PORT": str(ports.free_port())}),
     "database unknown": Fault(
         "database", "failure", "cannot be found", "getent hosts nowhere.invalid",
         lambda _: {"POSTGRESQL_HOST": "nowhere.invalid"}),
@@ -291,13 +201,13 @@ ELSEWHERE = {
         lambda system: {"POSTGRESQL_DATABASE": system.other.database}),
     "Flower away": Fault(
         "flower", "failure", "connection is refused", "celery --app ibutsu_server:flower_app",
-        lambda _: {"FLOWER_URL": f"http://127.0.0.1:{free_port()}"}),
+        lambda _: {"FLOWER_URL": f"http://127.0.0.1:{ports.free_port()}"}),
     "not Flower": Fault(
         "flower", "failure", "answers its health check with 404", "flower_app",
         lambda system: {"FLOWER_URL": system.api}),
     "API away": Fault(
         "api", "failure", "connection is refused", "ibutsu up",
-        lambda _: {"IBUTSU_PUBLIC_URL": f"http://127.0.0.1:{free_port()}"}),
+        lambda _: {"IBUTSU_PUBLIC_URL": f"http://127.0.0.1:{ports.free_port()}"}),
 }  # fmt: skip
 
 
@@ -476,8 +386,7 @@ def test_a_worker_that_hangs_is_named(system: System) -> None:
 
 
 def test_a_second_scheduler_is_named(system: System, tmp_path: Path, until: Until) -> None:
-    command = ["celery", "--app", "ibutsu_server:scheduler_app", "beat"]
-    with process(command, system.environment, tmp_path / "log"):
+    with process(commands.COMMANDS[Application.SCHEDULER], system.environment, tmp_path / "log"):
         until(lambda: system.run()["scheduler"][0]["status"] == "warning", tmp_path / "log")
         found = system.run()["scheduler"][0]
     assert found["message"].startswith("2 schedulers are active")
@@ -485,10 +394,10 @@ def test_a_second_scheduler_is_named(system: System, tmp_path: Path, until: Unti
 
 
 def test_an_open_flower_is_named(system: System, tmp_path: Path, until: Until) -> None:
-    port = free_port()
+    port = ports.free_port()
     url = f"http://127.0.0.1:{port}"
     bare = {name: text for name, text in system.environment.items() if not name.startswith("FLOWER")}
-    with process(["celery", f"--broker={system.spare}", "flower", f"--port={port}"], bare, tmp_path / "log"):
+    with process(("celery", f"--broker={system.spare}", "flower", f"--port={port}"), bare, tmp_path / "log"):
         until(lambda: answers(f"{url}/healthcheck"), tmp_path / "log")
         found = system.run("--flower-url", url)["flower"][0]
     assert (found["status"], "lets in anybody" in found["message"]) == ("failure", True)

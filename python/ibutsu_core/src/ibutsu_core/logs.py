@@ -5,6 +5,7 @@ What a task is about is bound while it runs, and is in all that is logged of it 
 
 from __future__ import annotations
 
+import abc
 import datetime as dt
 import json
 import logging
@@ -67,7 +68,7 @@ class Handler(logging.StreamHandler[TextIO]):
     """The handler of all that is logged; `configure` lets no second one be."""
 
 
-class _Formatter(logging.Formatter):
+class _Formatter(logging.Formatter, abc.ABC):
     def __init__(self, hidden: re.Pattern[str] | None = None) -> None:
         super().__init__()
         self._hidden = hidden
@@ -76,9 +77,9 @@ class _Formatter(logging.Formatter):
         text = self.write(record, record.getMessage(), _about(record))
         return self._hidden.sub(HIDDEN, text) if self._hidden else text
 
+    @abc.abstractmethod
     def write(self, record: logging.LogRecord, message: str, about: Mapping[str, str]) -> str:
         """Return the line."""
-        raise NotImplementedError
 
 
 class TextFormatter(_Formatter):

@@ -34,7 +34,6 @@ class Application(enum.StrEnum):
 
 
 _ALL = frozenset(Application)
-_CELERY = frozenset((Application.FLOWER, Application.WORKER, Application.SCHEDULER))
 DATABASE = frozenset((Application.WORKER, Application.SCHEDULER, Application.BACKEND))
 
 

@@ -20,8 +20,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-IMPORT_STATUSES = ("pending", "running", "done", "error")
-
 
 def _equalities(table: str, *columns: str) -> tuple[sa.Index, ...]:
     """Return the indexes that filters for equality need: of the texts in a project, and of the metadata."""
