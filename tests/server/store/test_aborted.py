@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import aborted, summary
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Result, Run
 
 NOW = dt.datetime.now(dt.UTC)
-
-
-@pytest.fixture
-def session(database: DatabaseSettings) -> Iterator[Session]:
-    engine = create_engine(database, application="tests")
-    with Session(engine) as session:
-        yield session
-    engine.dispose()
 
 
 def add(session: Session, *, collected: Any, ages: tuple[float, ...], run_age: float, **data: Any) -> uuid.UUID:
@@ -79,11 +67,9 @@ def test_the_mark_goes_when_what_was_missing_comes(session: Session) -> None:
     assert marked(session) == set()
 
 
-def test_a_run_in_use_is_left_until_the_next_time(database: DatabaseSettings, session: Session) -> None:
+def test_a_run_in_use_is_left_until_the_next_time(engine: sa.Engine, session: Session) -> None:
     run_id = add(session, collected=2, ages=(5,), run_age=5)
-    engine = create_engine(database, application="tests")
     with Session(engine) as other:
         other.scalars(sa.select(Run).where(Run.id == run_id).with_for_update()).one()
         assert mark(session) == 0
-    engine.dispose()
     assert mark(session) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,9 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import filters
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Dashboard, Import, Project, Result, Run, User, WidgetConfig
 
 # As PostgreSQL gets them: Python's own numbers have lost what the text of one says.
@@ -32,14 +30,6 @@ VALUES = [
 ]  # fmt: skip
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,100})(\.\d+)?")
 PATHS = ["k", "k.x", "k.x.x", "k.0", "k.-1", "k..x", "tags", "durations", "durations.x", "-1", "0"]
-
-
-@pytest.fixture
-def session(database: DatabaseSettings) -> Iterator[Session]:
-    engine = create_engine(database, application="tests")
-    with Session(engine) as session:
-        yield session
-    engine.dispose()
 
 
 def slowly_equal(path: str, value: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,29 +14,14 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from ibutsu_core.schedule import Known
-from ibutsu_core.settings import DatabaseSettings
 from ibutsu_core.slots import Slot
 from ibutsu_server.store import ledger
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.ledger import Ledger, Message, TakenError, claimed
 from ibutsu_server.store.models import Maintenance
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 SLOT = Slot("prune", NOW - dt.timedelta(hours=1), NOW)
 EARLIER = Slot("prune", NOW - dt.timedelta(hours=2), NOW)
-
-
-@pytest.fixture
-def engine(database: DatabaseSettings) -> Iterator[sa.Engine]:
-    engine = create_engine(database, application="tests")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def session(engine: sa.Engine) -> Iterator[Session]:
-    with Session(engine) as session:
-        yield session
 
 
 def message(slot: Slot | None = SLOT, *, task_id: str | None = None, worker: str = "one") -> Message:

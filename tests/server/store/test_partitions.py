@@ -21,7 +21,6 @@ from uuid_utils import uuid7
 
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import artifacts, migrate, partition_content, partitions
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Run
 from ibutsu_server.store.partitions import Dropped, ManyStay
 
@@ -29,19 +28,6 @@ NOW = dt.datetime.now(dt.UTC)
 OLD = dt.datetime(2020, 5, 15, 12, tzinfo=dt.UTC)
 CUTOFF = dt.datetime(2020, 6, 1, tzinfo=dt.UTC)
 STAYING = "SELECT unnest(CAST(:staying AS uuid[]))"
-
-
-@pytest.fixture
-def engine(database: DatabaseSettings) -> Iterator[sa.Engine]:
-    engine = create_engine(database, application="tests")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.connect() as connection:
-        yield connection
 
 
 @pytest.fixture

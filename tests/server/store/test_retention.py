@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import os
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,28 +17,13 @@ from uuid_utils import uuid7
 
 from ibutsu_core.pacing import Pace
 from ibutsu_core.retention import Kind, RetentionError, RetentionPolicy, cutoff
-from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store import partitions, policies, retention, retention_plan
 from ibutsu_server.store.batches import Batches
-from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Project, Result, Run, UploadChunk
 
 BASE = dt.datetime.now(dt.UTC).replace(microsecond=0)
 EXAMPLES = int(os.environ.get("IBUTSU_TEST_EXAMPLES", "8"))
 """Each is a history of its own; more, with `IBUTSU_TEST_EXAMPLES=500`, take a few minutes."""
-
-
-@pytest.fixture
-def engine(database: DatabaseSettings) -> Iterator[sa.Engine]:
-    engine = create_engine(database, application="tests")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.connect() as connection:
-        yield connection
 
 
 # What a history holds. Ages are in days before BASE; those below 0 come when the clock has moved on. Projects, runs and
