@@ -34,7 +34,8 @@ from uuid_utils import uuid7
 
 from ibutsu_server.store import partitions
 from ibutsu_server.store.chunks import SIZE as CHUNK_SIZE
-from ibutsu_server.store.copy_rows import ARTIFACT_COLUMNS, CHUNK_COLUMNS, END, HEADER, ArtifactRows
+from ibutsu_server.store.copy_format import END, HEADER
+from ibutsu_server.store.copy_rows import ARTIFACT_COLUMNS, CHUNK_COLUMNS, ArtifactRows
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.partition_bounds import first_id
 
