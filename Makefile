@@ -35,6 +35,7 @@ lint: $(VENV)/dev.stamp  ## check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy benchmarks
 
 format: $(VENV)/dev.stamp  ## put the code into its form
 	@$(VENV)/bin/ruff check --fix .

@@ -131,7 +131,9 @@ class Explained:
         """Return the plans of pages and of counts since the last time, and the milliseconds of mere planning."""
         statements, self.statements = self.statements, []
         connection: Any = self.engine.raw_connection()
-        pages, counts, planning = [], [], 0.0
+        pages: list[dict[str, Any]] = []
+        counts: list[dict[str, Any]] = []
+        planning = 0.0
         with connection.cursor() as cursor:
             for statement in statements:
                 if statement.startswith("EXPLAIN"):

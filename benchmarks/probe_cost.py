@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 from common import servers, worker
@@ -43,7 +44,7 @@ def main() -> None:
 
         print(f"{'':<22} {'ms it takes':>12} {'ms of processor':>16}")
         for path in ("/healthz", "/readyz", "/metrics"):
-            show(path, options.probes, lambda path=path: probe(path), lambda: sum(probed.cpu_times()[:2]))
+            show(path, options.probes, partial(probe, path), lambda: sum(probed.cpu_times()[:2]))
         show("celery inspect ping", options.pings, ping, lambda: sum(probed.cpu_times()[:2]) + spent_by_children())
 
 

@@ -90,7 +90,7 @@ def run(
     """Send so many tasks and wait for all; return the processor's seconds and the clock's for one."""
     queue, task = case
     before, begun = spent(process), time.perf_counter()
-    with celery.pool.acquire() as connection, celery.amqp.Producer(connection) as producer:
+    with celery.producer_or_acquire() as producer:
         for _ in range(count):
             last = celery.send_task(task, queue=queue, producer=producer).id
     # A worker's only child does them in their order.
@@ -109,7 +109,7 @@ def main() -> None:
         settings = CelerySettings(broker_url=found.broker, result_backend=found.broker)
         celery = celery_utils.create_broker_celery_app("benchmark", settings=settings)
         # Whoever has a result backend subscribes to each task's result.
-        celery.conf.result_backend = "disabled://"
+        celery.conf.update(result_backend="disabled://")
         results = redis.Redis.from_url(found.broker)
         programs = {"ibutsu": OURS, "bare": BARE}
         workers = {name: stack.enter_context(worker(found, name, text)) for name, text in programs.items()}

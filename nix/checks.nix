@@ -74,6 +74,7 @@ in
     ruff check --no-cache .
     ruff format --no-cache --check .
     mypy --cache-dir=$TMPDIR/mypy
+    mypy --cache-dir=$TMPDIR/mypy benchmarks
   '';
 
   nix-format = check "nix-format" { } [
