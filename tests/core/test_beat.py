@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +12,8 @@ from flask import Flask
 from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 
-from ibutsu_core import beat, repair, schedule
+from ibutsu_core import beat, schedule
 from ibutsu_core.beat import EXTENSION, StatelessScheduler
 from ibutsu_core.celery_utils import create_flask_celery_app
 from ibutsu_core.retention import RetentionPolicy
@@ -71,35 +69,6 @@ def test_a_clock_that_was_ahead_for_a_while_keeps_back_no_slot(
         assert not entry.is_due().is_due
         clock.move_to(schedule.next_due(ENTRIES[name].schedule, now))
         assert entry.is_due().is_due
-
-
-# A Redis that was wiped -------------------------------------------------------------------------------------------
-
-
-def test_a_redis_that_was_wiped_is_seen_and_the_repair_is_sent_once(
-    broker_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(repair, "LOOK_EVERY", 0.0)
-    flask_app = Flask("flask")
-    flask_app.extensions[repair.Mark.EXTENSION] = repair.Mark(broker_url)
-    settings = CelerySettings(broker_url=broker_url, result_backend=broker_url)
-    app = create_flask_celery_app(flask_app, "tests", settings=settings, policy=RetentionPolicy())
-    sends, client = StatelessScheduler(app, lazy=False), Redis.from_url(broker_url)
-
-    def repairs() -> list[str]:
-        sends.tick()
-        sends.tick()
-        messages = [json.loads(message)["headers"] for message in client.lrange("ibutsu", 0, -1)]
-        return [headers["task"] for headers in messages if headers["eta"]]
-
-    assert repairs() == [repair.TASK], "a new one"
-    client.flushall()
-    assert repairs() == [repair.TASK]
-    assert "Redis has lost what it was given, or is new" in caplog.text
-    sends.close()
-    client.close()
-    flask_app.extensions[repair.Mark.EXTENSION] = repair.Mark(SETTINGS.broker_url)
-    assert not flask_app.extensions[repair.Mark.EXTENSION].is_gone(), "one that is away says nothing"
 
 
 # The ledger --------------------------------------------------------------------------------------------------------
