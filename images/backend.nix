@@ -16,5 +16,9 @@ image {
     "python:ibutsu_server.gunicorn_config"
     "ibutsu_server:backend_app"
   ];
-  ports = [ 8080 ];
+  variables.IBUTSU_HEALTH_ADDRESS = ":8081";
+  ports = [
+    8080
+    8081
+  ];
 }

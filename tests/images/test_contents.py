@@ -73,9 +73,9 @@ def test_the_entry_point_is_the_specification_s_command(role: Application, image
 
 def test_the_port_of_its_probes_is_that_of_its_health_server(role: Application, image: Image) -> None:
     configuration = image.configuration["config"]
-    ports = {Application.FLOWER: "5555", Application.BACKEND: "8080"}
-    assert set(configuration["ExposedPorts"]) == {f"{ports.get(role, '8081')}/tcp"}
-    assert ("IBUTSU_HEALTH_ADDRESS=:8081" in configuration["Env"]) == (role not in ports)
+    ports = {Application.FLOWER: {"5555/tcp"}, Application.BACKEND: {"8080/tcp", "8081/tcp"}}
+    assert set(configuration["ExposedPorts"]) == ports.get(role, {"8081/tcp"})
+    assert ("IBUTSU_HEALTH_ADDRESS=:8081" in configuration["Env"]) == (role is not Application.FLOWER)
 
 
 def test_the_labels_say_what_it_is(role: Application, image: Image) -> None:

@@ -93,13 +93,15 @@ def system(
     broker_only = {name: value for name, value in environment.items() if not name.startswith("POSTGRESQL_")}
 
     # In a pod each has a network of its own, and port 8081.
-    health = {role: f"{ports.LOOPBACK}:{ports.free_port()}" for role in (Application.WORKER, Application.SCHEDULER)}
+    probed = (Application.WORKER, Application.SCHEDULER, Application.BACKEND)
+    health = {role: f"{ports.LOOPBACK}:{ports.free_port()}" for role in probed}
 
-    def run(role: Application) -> AbstractContextManager[Container]:
-        return podman.container(loaded[role], {**environment, "IBUTSU_HEALTH_ADDRESS": health[role]})
+    def run(role: Application, command: tuple[str, ...] = ()) -> AbstractContextManager[Container]:
+        variables = {**environment, "IBUTSU_HEALTH_ADDRESS": health[role]}
+        return podman.container(loaded[role], variables, command=command)
 
     with (
-        podman.container(backend, environment, command=commands.backend(address)) as api,
+        run(Application.BACKEND, commands.backend(address)) as api,
         run(Application.WORKER) as worker,
         run(Application.SCHEDULER) as scheduler,
         podman.container(
@@ -166,7 +168,7 @@ def test_the_scheduler_logs_its_beat_schedule(system: System) -> None:
     scheduler.wait(lambda: "beat_schedule: sync-aborted-runs" in scheduler.output)
 
 
-def test_the_probes_of_worker_and_scheduler_are_answered(system: System) -> None:
+def test_the_probes_are_answered(system: System) -> None:
     for role, address in system.health.items():
         system.containers[role].wait(lambda address=address: answers(f"http://{address}/readyz"))
         assert answers(f"http://{address}/healthz"), role

@@ -123,7 +123,8 @@ class World:
 
     def _start_applications(self) -> None:
         health = {name: ports.free_port(None) for name in ("one", "two", "scheduler", "api", "flower")}
-        self.url = f"http://127.0.0.1:{health['api']}"
+        api = f"127.0.0.1:{ports.free_port(None)}"
+        self.url = f"http://{api}"
         through_proxies = {
             "CELERY_BROKER_URL": self._through_proxy(self.store.url),
             "CELERY_RESULT_BACKEND": self._through_proxy(self.store.url),
@@ -132,9 +133,7 @@ class World:
         python = (sys.executable, "-m")
         self.applications: dict[str, Application] = {}
         for name, make in {
-            "api": lambda name, given, log: Application(
-                name, (*python, *commands.backend(f"127.0.0.1:{health['api']}")), given, log
-            ),
+            "api": lambda name, given, log: Application(name, (*python, *commands.backend(api)), given, log),
             "one": lambda name, given, log: Worker(name, 1, given | through_proxies, log),
             "two": lambda name, given, log: Worker(name, 1, given, log),
             "scheduler": lambda name, given, log: Application(

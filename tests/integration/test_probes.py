@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import httpx
 import psutil
 import pytest
 
-from ibutsu_server.embedded import redis
+from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.embedded import postgres, redis
+from ibutsu_server.store import migrate
 
 Start = Callable[..., AbstractContextManager["Process"]]
 Until = Callable[..., None]
@@ -24,7 +27,9 @@ Until = Callable[..., None]
 COMMANDS = {
     "worker": ["-m", "celery", "--app", "ibutsu_server:worker_app", "worker"],
     "scheduler": ["-m", "celery", "--app", "ibutsu_server:scheduler_app", "beat"],
-}
+    "backend": ["-m", "gunicorn", "--bind", "127.0.0.1:0", "--threads", "2", "--no-control-socket", "--workers", "2",
+                "--config", "python:ibutsu_server.gunicorn_config", "ibutsu_server:backend_app"],
+}  # fmt: skip
 
 HANGING = """
 import signal, time
@@ -49,9 +54,9 @@ class Process:
         found = re.search(r"Health is answered at port (\d+)", self.log.read_text())
         return f"http://127.0.0.1:{found[1]}" if found else None
 
-    def probe(self, path: str) -> tuple[int, str]:
+    def probe(self, path: str, *, timeout: float = 30) -> tuple[int, str]:
         """Return the status and the message of a probe."""
-        answer = httpx.get(f"{self.url()}{path}", timeout=30)
+        answer = httpx.get(f"{self.url()}{path}", timeout=timeout)
         return answer.status_code, answer.json()["message"]
 
     def ready(self) -> bool:
@@ -90,7 +95,7 @@ def test_neither_worker_nor_scheduler_is_dead_while_redis_is_away_and_both_are_r
 ) -> None:
     with redis.server(server_directory / "paused", durable=False) as url:
         variables = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
-        server = _redis_of(url)
+        server = _server_at(int(url.rpartition(":")[2].partition("/")[0]))
         with start("worker", **variables) as worker, start("scheduler", **variables) as scheduler:
             server.suspend()
             for process in (worker, scheduler):
@@ -102,12 +107,43 @@ def test_neither_worker_nor_scheduler_is_dead_while_redis_is_away_and_both_are_r
                 until(process.ready, process.log, seconds=120)
 
 
-def _redis_of(url: str) -> psutil.Process:
-    port = int(url.rpartition(":")[2].partition("/")[0])
+@pytest.mark.slow
+def test_the_api_is_not_dead_while_all_its_threads_wait_for_the_database(
+    start: Start,
+    until: Until,
+    server_directory: Path,
+    broker_url: str,
+    environment_of: Callable[[DatabaseSettings, str], dict[str, str]],
+) -> None:
+    login = {"email": "somebody@example.com", "password": "secret"}
+    with (
+        postgres.server(server_directory / "paused-postgres", durable=False) as database,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        migrate.upgrade(database)
+        with start("backend", **environment_of(database, broker_url)) as api:
+            address = re.findall(r"Listening at: (\S+)", api.log.read_text())[0]
+            server = _server_at(database.port)
+            stopped = [server, *server.children(recursive=True)]
+            for one in stopped:
+                one.suspend()
+            try:
+                waiting = [pool.submit(httpx.post, f"{address}/api/login", json=login, timeout=60) for _ in range(16)]
+                until(lambda: api.probe("/readyz")[0] == 503, api.log)
+                assert not any(each.done() for each in waiting)
+                assert api.probe("/healthz", timeout=5)[0] == 200
+            finally:
+                for one in stopped:
+                    one.resume()
+            until(api.ready, api.log)
+            assert {each.result().status_code for each in waiting} <= {401, 429}
+
+
+def _server_at(port: int) -> psutil.Process:
     for process in psutil.Process().children(recursive=True):
-        if any(connection.laddr.port == port for connection in process.net_connections("tcp")):
+        if port in _listening(process):
             return process
-    raise AssertionError("there is no Redis")
+    raise AssertionError(f"nothing listens at {port}")
 
 
 @pytest.mark.slow

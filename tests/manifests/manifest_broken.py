@@ -145,6 +145,7 @@ ENVIRONMENT: Cases = {
     ],
     environment.ports_are_those_of_the_commands: [
         lambda t: without(of(t, "worker"), "IBUTSU_HEALTH_ADDRESS"),
+        lambda t: without(of(t, "backend"), "IBUTSU_HEALTH_ADDRESS"),
         lambda t: of(t, "flower")["ports"][0].update(containerPort=5556),
     ],
 }
@@ -169,6 +170,7 @@ PODS: Cases = {
     pods.probes_are_cheap_and_true: [
         lambda t: of(t, "worker").update(livenessProbe={"exec": {"command": ["celery", "inspect", "ping"]}}),
         lambda t: of(t, "worker")["livenessProbe"]["httpGet"].update(path="/readyz"),
+        lambda t: of(t, "backend")["livenessProbe"]["httpGet"].update(port="http"),
         lambda t: of(t, "flower").pop("readinessProbe"),
         lambda t: of(t, "postgresql").update(livenessProbe={"exec": {"command": ["pg_isready"]}}),
         lambda t: of(t, "backend")["livenessProbe"].update(periodSeconds=5),

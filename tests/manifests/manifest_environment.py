@@ -210,16 +210,16 @@ def images_run_their_own_commands(tree: Tree) -> Iterator[str]:
 
 def ports_are_those_of_the_commands(tree: Tree) -> Iterator[str]:
     """Containers declare the ports at which their processes listen, and nothing else."""
-    expected = {"ibutsu-backend": commands.API_PORT, "ibutsu-flower": commands.FLOWER_PORT}
-    for name in ("ibutsu-worker", "ibutsu-scheduler"):
+    expected = {"ibutsu-backend": [commands.API_PORT], "ibutsu-flower": [commands.FLOWER_PORT]}
+    for name in ("ibutsu-backend", "ibutsu-worker", "ibutsu-scheduler"):
         address = next((each for each in tree.container(name)["env"] if each["name"] == "IBUTSU_HEALTH_ADDRESS"), None)
         if address is None or not re.fullmatch(":[0-9]+", address["value"]):
             yield f"{name} answers no probe."
         else:
-            expected[name] = int(address["value"][1:])
-    for name, port in expected.items():
-        if [each["containerPort"] for each in tree.container(name).get("ports", [])] != [port]:
-            yield f"{name} does not declare port {port} alone."
+            expected.setdefault(name, []).append(int(address["value"][1:]))
+    for name, ports in expected.items():
+        if [each["containerPort"] for each in tree.container(name).get("ports", [])] != ports:
+            yield f"{name} does not declare the ports {ports} alone."
 
 
 RULES = (

@@ -31,7 +31,7 @@ OUTSIDE: Mapping[str, tuple[Mapping[str, str], set[tuple[str, int]]]] = {
     ),
     "Prometheus": (
         {NAMESPACE: "monitoring"},
-        {("ibutsu-backend", 8080), ("ibutsu-worker", 8081), ("ibutsu-scheduler", 8081)},
+        {("ibutsu-backend", 8081), ("ibutsu-worker", 8081), ("ibutsu-scheduler", 8081)},
     ),
     "KEDA": ({NAMESPACE: "keda"}, {("redis", 6379)}),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def probes_are_cheap_and_true(tree: Tree) -> Iterator[str]:
                 alive, ready = PROBES[APPLICATIONS[name]]
                 paths = [found[kind].get("httpGet", {}).get("path") for kind in ("startup", "liveness", "readiness")]
                 ports = {str(probe.get("httpGet", {}).get("port")) for probe in found.values()}
-                if paths != [alive, alive, ready] or ports != {container["ports"][0]["name"]}:
+                if paths != [alive, alive, ready] or ports != {container["ports"][-1]["name"]}:
                     yield f"{name} is asked at {paths}, ports {sorted(ports)}."
             elif "exec" in found["liveness"]:
                 yield f"{name} is ended when a command fails, as it does while it recovers."

@@ -164,11 +164,12 @@ def test_the_rendered_pods_work_together(
             "database-name": "podman",
         },
     }
-    api, flower, worker, scheduler = (ports.free_port(None) for _ in range(4))
+    api, flower, backend, worker, scheduler = (ports.free_port(None) for _ in range(5))
     changes = {
         **dict.fromkeys(("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"), broker_url),
         "POSTGRESQL_HOST": postgres_server.host,
         "POSTGRESQL_PORT": str(postgres_server.port),
+        "ibutsu-backend/IBUTSU_HEALTH_ADDRESS": f"127.0.0.1:{backend}",
         "ibutsu-worker/IBUTSU_HEALTH_ADDRESS": f"127.0.0.1:{worker}",
         "ibutsu-scheduler/IBUTSU_HEALTH_ADDRESS": f"127.0.0.1:{scheduler}",
     }
@@ -185,7 +186,7 @@ def test_the_rendered_pods_work_together(
     for name, process in playing.items():
         _, errors = process.communicate()
         assert process.returncode == 0, f"{name}: {errors}"
-    for port in (api, worker, scheduler):
+    for port in (api, backend, worker, scheduler):
         until(functools.partial(answers, f"http://127.0.0.1:{port}/readyz"), podman)
     until(functools.partial(answers, f"http://127.0.0.1:{flower}{commands.FLOWER_HEALTH_PATH}"), podman)
 

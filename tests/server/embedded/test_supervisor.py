@@ -178,7 +178,8 @@ def test_what_a_process_leaves_behind_in_other_groups_is_ended(
 ) -> None:
     process = supervised("""
 async def main():
-    supervisor.start(shell("worker", "setsid sleep 60 & sleep 60 & wait"), stage=0)
+    elsewhere = f"{sys.executable} -c 'import os, time; os.setsid(); time.sleep(60)'"
+    supervisor.start(shell("worker", elsewhere + " & sleep 60 & wait"), stage=0)
     await asyncio.sleep(0.5)
     log.say("running")
 run(main)

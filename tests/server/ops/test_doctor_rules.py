@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,6 +273,14 @@ def test_a_flower_that_may_be_unlocked_needs_no_login_and_no_database() -> None:
     found = subject.read(environ | {subject.UNLOCKED: "true"}, read_file=lambda _: "")
     assert [one.status for one in found.findings] == [Status.OK]
     assert not found.wants_database
+
+
+def test_no_variable_that_something_reads_is_called_a_slip_of_the_pen() -> None:
+    sources = Path(subject.__file__).parents[3].rglob("*.py")
+    names = {name for path in sources for name in re.findall(r'"(IBUTSU_[A-Z_]*[A-Z])"', path.read_text())}
+    assert len(names) > 5
+    found = subject.read(dict.fromkeys(names, "1"), read_file=lambda _: "").findings
+    assert [one.message for one in found if "nothing reads it" in one.message] == []
 
 
 VALUES = {variable.name: variable.example for variable in VARIABLES if variable.required}

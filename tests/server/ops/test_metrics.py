@@ -47,7 +47,7 @@ metrics.text(Application.WORKER)
 child()
 sys.stdout.write(metrics.text(Application.WORKER).body.decode())
 print("#", *sorted(path.name for path in multiprocess.directory().iterdir()))
-print("#", multiprocess.directory())
+print("#", multiprocess.directory(), flush=True)
 if len(sys.argv) > 1:
     os.kill(os.getpid(), 9)
 """

@@ -1,13 +1,16 @@
-"""What gunicorn is told beside its command: how it logs, where its workers count, and how long it waits for clients."""
+"""What gunicorn is told beside its command: its logs, its metrics, its probes, and how long it waits for clients."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+import sys
 from typing import Any
 
-from ibutsu_server.ops import multiprocess
+from gunicorn.arbiter import Arbiter
+
+from ibutsu_server.ops import multiprocess, probes
 
 # What gunicorn logs goes to the root logger, which the application configures again once it has its settings.
 logconfig_dict = {
@@ -38,6 +41,17 @@ def on_starting(_server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    """Answer probes beside gunicorn's threads, and bound what clients may take of them."""
+    try:
+        probes.in_gunicorn(worker.wsgi)
+    except SystemExit as error:
+        # With any other status gunicorn would start the next worker, again and again.
+        worker.log.critical("%s", error)
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)
+    _bound_clients(worker)
+
+
+def _bound_clients(worker: Any) -> None:
     """Give up on clients that neither send nor take a byte for a while, each of which would keep a thread for ever.
 
     Linux hands the timeouts of a listening socket on to the connections that it accepts, so they hold for all of a

@@ -55,7 +55,7 @@ class Settings:
 
     `flower_options` are the texts of those variables that Flower itself reads.
 
-    `health_address`, a host ("" for all) and a port, is the worker's and the scheduler's; `import_attempts`,
+    `health_address`, a host ("" for all) and a port, is all others' than Flower's; `import_attempts`,
     `shutdown_time` (seconds), `limits`, `page_query_time` (seconds) and `page_bytes` are the worker's, the limits below
     them the backend's. `retention` is the policy of projects that have none of their own.
     """

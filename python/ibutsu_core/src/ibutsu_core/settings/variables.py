@@ -225,7 +225,7 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable(
         name="IBUTSU_HEALTH_ADDRESS",
-        applications=frozenset((Application.WORKER, Application.SCHEDULER)),
+        applications=frozenset((Application.WORKER, Application.SCHEDULER, Application.BACKEND)),
         meaning="where `/healthz`, `/readyz` and `/metrics` are answered, `HOST:PORT`; `:8081` is on all interfaces",
         parse=address,
         optional=True,

@@ -1,4 +1,4 @@
-"""Where the health of each process is answered: worker and scheduler by a server of their own, the API by its own."""
+"""Where the health of each process is answered: by a server of its own, and the API's on the API's port too."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 logger = logging.getLogger(__name__)
+
+ROUTES = "ibutsu_health"
+"""The extension of Flask under which the API keeps what it answers."""
 
 BEAT_EVERY = 1.0
 """Seconds between two beats of a worker's main loop."""
@@ -94,6 +97,7 @@ def in_api(app: flask.Flask, settings: Settings) -> None:
     }
     requests.count(app)
 
+    app.extensions[ROUTES] = routes
     for path, answer in routes.items():
 
         def view(answer: Any = answer) -> flask.Response:
@@ -105,18 +109,26 @@ def in_api(app: flask.Flask, settings: Settings) -> None:
         app.add_url_rule(path, endpoint=path.strip("/"), view_func=view)
 
 
+def in_gunicorn(app: flask.Flask) -> None:
+    """Serve the API's health from a worker of gunicorn, whose threads may all wait for the database.
+
+    Each of gunicorn's workers listens at the same address, and the kernel gives each probe to one of them.
+    """
+    serve(app.extensions["ibutsu_settings"], app.extensions[ROUTES], shared=True)
+
+
 def _routes(settings: Settings) -> dict[str, Callable[[], Answer]]:
     checks = health.checks_of(settings)
     return {"/healthz": lambda: health.alive(HEART, checks["broker"]), "/readyz": lambda: health.ready(checks, HEART)}
 
 
-def serve(settings: Settings, routes: Routes) -> None:
+def serve(settings: Settings, routes: Routes, *, shared: bool = False) -> None:
     """Serve at the address that the settings give, if they do; end the process where that cannot be had."""
     if settings.health_address is None:
         return
     host, port = settings.health_address
     try:
-        server = HealthServer(settings.health_address, routes)
+        server = HealthServer(settings.health_address, routes, shared=shared)
     except OSError as error:
         raise SystemExit(f"IBUTSU_HEALTH_ADDRESS={host}:{port} cannot be listened at: {error.strerror}.") from error
     server.start()

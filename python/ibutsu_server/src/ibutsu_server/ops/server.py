@@ -1,4 +1,4 @@
-"""The HTTP server inside a worker or a scheduler. Its threads answer while the main loop does what it does."""
+"""The HTTP server inside each process but Flower. Its threads answer while all others do what they do."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class HealthServer(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], routes: Routes) -> None:
-        """Listen. Raises OSError."""
+    def __init__(self, address: tuple[str, int], routes: Routes, *, shared: bool = False) -> None:
+        """Listen; where the address is `shared`, other processes may do so too. Raises OSError."""
+        self.allow_reuse_port = shared
         self.routes = routes
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []

@@ -21,8 +21,8 @@ CHECK = "environment"
 UNLOCKED = "IBUTSU_FLOWER_UNLOCKED"
 """The variable with which Flower needs no login."""
 
-_CLIENT = frozenset(("IBUTSU_URL", "IBUTSU_TOKEN", UNLOCKED))
-"""Variables of commands that reach the API, beside those of `VARIABLES`."""
+_COMMANDS = frozenset(("IBUTSU_URL", "IBUTSU_TOKEN", "IBUTSU_EMBEDDED_SERVERS", UNLOCKED))
+"""Variables that commands read, beside those of `VARIABLES`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def _counts(variable: Variable, environ: Mapping[str, str], *, flower: bool) -> 
 def _unknown(environ: Mapping[str, str]) -> Iterable[Finding]:
     """Yield a warning for each variable of ours that nothing reads: a slip of the pen is silent otherwise."""
     names = [variable.name for variable in VARIABLES if variable.name.startswith("IBUTSU_")]
-    known = {*names, *(f"{name}_FILE" for name in names), *_CLIENT}
+    known = {*names, *(f"{name}_FILE" for name in names), *_COMMANDS}
     for name in sorted(environ):
         # Kubernetes describes its services, ibutsu-backend for one, by variables.
         link = re.search(r"_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)$", name)
