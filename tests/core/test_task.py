@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ibutsu_core.celery_utils import create_flask_celery_app
 from ibutsu_core.settings import CelerySettings
-from ibutsu_core.task import EXTENSION, RETRIES, RETRY_CAP, IbutsuTask, TaskRuntime, retry_delay
+from ibutsu_core.task import EXTENSION, RETRIES, RETRY_CAP, IbutsuTask, OutOfMemoryError, TaskRuntime, retry_delay
 
 
 class RecordingSession:
@@ -76,6 +76,17 @@ def test_a_permanent_failure_is_rolled_back_and_not_retried(app: Celery, session
         task.apply().get()
     assert session.calls == ["rollback", "remove"]
     assert len(attempts) == 1
+
+
+def test_a_task_without_memory_fails_as_any_other_and_ends_no_worker(app: Celery, session: RecordingSession) -> None:
+    @app.task
+    def greedy() -> None:
+        raise MemoryError
+
+    result = greedy.apply()
+    assert isinstance(result.result, OutOfMemoryError)
+    assert str(result.result).endswith(".greedy got no more memory.")
+    assert session.calls == ["rollback", "remove"]
 
 
 def test_a_transient_failure_is_retried_a_bounded_number_of_times(app: Celery, session: RecordingSession) -> None:

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import ibutsu_core
+import ibutsu_server
 from ibutsu_core.celery_utils import TASK_MODULES
 from ibutsu_core.schedule import Entry, Every, beat_entries, latest_due
 from ibutsu_core.settings import VARIABLES, Application
@@ -276,7 +278,7 @@ def test_a_flower_that_may_be_unlocked_needs_no_login_and_no_database() -> None:
 
 
 def test_no_variable_that_something_reads_is_called_a_slip_of_the_pen() -> None:
-    sources = Path(subject.__file__).parents[3].rglob("*.py")
+    sources = [path for package in (ibutsu_core, ibutsu_server) for path in Path(package.__path__[0]).rglob("*.py")]
     names = {name for path in sources for name in re.findall(r'"(IBUTSU_[A-Z_]*[A-Z])"', path.read_text())}
     assert len(names) > 5
     found = subject.read(dict.fromkeys(names, "1"), read_file=lambda _: "").findings

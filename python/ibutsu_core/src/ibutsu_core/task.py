@@ -61,6 +61,10 @@ def retry_delay(retries: int, *, draw: Callable[[], float] = random.random) -> f
     return delay * (0.5 + draw() / 2)
 
 
+class OutOfMemoryError(RuntimeError):
+    """A task got no more memory. What it had is free again, and its process goes on."""
+
+
 class IbutsuTask(Task[Any, Any]):
     """A task that runs inside Flask's application context, with a session.
 
@@ -83,6 +87,9 @@ class IbutsuTask(Task[Any, Any]):
                 runtime.session.commit()
             except Exception as error:
                 runtime.session.rollback()
+                if isinstance(error, MemoryError):
+                    # Celery would end the whole worker, whose other children have nothing to do with it.
+                    raise OutOfMemoryError(f"{self.name} got no more memory.") from error
                 if not runtime.is_transient(error):
                     raise
                 delay = retry_delay(self.request.retries)

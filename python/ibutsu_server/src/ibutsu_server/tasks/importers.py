@@ -122,6 +122,8 @@ def _sentence(row: Import, error: Exception) -> str:
         return sentence if row.filename in sentence else f"{row.filename}: {sentence}"
     if isinstance(error, SoftTimeLimitExceeded):
         return f"{row.filename}: the import took longer than CELERY_TASK_TIME_LIMIT allows."
+    if isinstance(error, MemoryError):
+        return f"{row.filename}: its worker got no more memory for it. `ibutsu imports retry {row.id}` tries again."
     name = type(error).__name__
     return f"{row.filename}: the import failed by a fault of the server's own ({name}); its worker's log has more."
 
