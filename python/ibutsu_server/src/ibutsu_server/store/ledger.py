@@ -119,6 +119,7 @@ def claimed(engine: sa.Engine, message: Message) -> Iterator[Claim]:
         # Closed and not given back, the connection takes the lock along.
         connection.detach()
         session = stack.enter_context(Session(connection))
+        stack.callback(_unlock, session)
         yield Claim(engine, *_claim(session, message))
 
 
@@ -274,6 +275,14 @@ def _key(row_id: uuid.UUID) -> int:
 
 def _lock(session: Session, row_id: uuid.UUID) -> bool:
     return bool(session.scalar(sa.select(sa.func.pg_try_advisory_lock(_key(row_id)))))
+
+
+def _unlock(session: Session) -> None:
+    """Release the lock now: PostgreSQL notices the end of a connection a moment after the next message may come."""
+    with contextlib.suppress(sa.exc.SQLAlchemyError):
+        session.rollback()
+        session.execute(sa.select(sa.func.pg_advisory_unlock_all()))
+        session.commit()
 
 
 def _held(session: Session) -> set[int]:
