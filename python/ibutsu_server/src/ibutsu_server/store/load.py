@@ -111,12 +111,15 @@ class ReportLoader:
         self._project = self._project or (self._find_project(run.project) if run.project is not None else None)
         self._take(run)
         project_id = self._project.id if self._project else None
-        made = self._session.scalar(load_sql.BEGIN, {"run_id": run.id, "project_id": project_id})
-        if made is None:
-            self._existed = True
-            self._stored_project = self._session.execute(load_sql.STORED_PROJECT, {"run_id": run.id}).scalar_one()
-            self._refuse_foreign()
-            self._session.execute(load_sql.INCOMING)
+        # A run that exists may be pruned before it is kept, and is made anew then.
+        while self._session.scalar(load_sql.BEGIN, {"run_id": run.id, "project_id": project_id}) is None:
+            stored = self._session.execute(load_sql.STORED_PROJECT, {"run_id": run.id}).one_or_none()
+            if stored is not None:
+                self._existed = True
+                self._stored_project = stored.project_id
+                self._refuse_foreign()
+                self._session.execute(load_sql.INCOMING)
+                break
 
     def replace_run(self, run: RunRecord) -> None:
         """Take a later and fuller account of the run."""
