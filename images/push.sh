@@ -24,7 +24,7 @@ while read -r name tag version digest; do
   for label in "$tag" "$version"; do
     image=$destination/$name:$label
     # Whatever keeps the registry from telling keeps it from taking the image too, and is said then.
-    there=$(skopeo inspect --tls-verify=$tls --format '{{.Digest}}' "docker://$image" 2> /dev/null || true)
+    there=$(skopeo inspect --no-tags --tls-verify=$tls --format '{{.Digest}}' "docker://$image" 2> /dev/null || true)
     if [[ $there == "$digest" ]]; then
       echo "is there    $image  $digest"
       present=$((present + 1))

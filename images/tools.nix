@@ -29,6 +29,8 @@ let
             patchelf --add-rpath $out/lib $out/bin/${name}
           fi
         done
+        # redis-cli names it and uses nothing of it: all of systemd would follow.
+        patchelf --remove-needed libsystemd.so.0 $out/bin/${name}
         find $out -type f -exec remove-references-to -t ${package} -t ${lib.getLib package} {} +
         runHook postInstall
       '';

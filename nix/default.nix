@@ -112,5 +112,5 @@ in
       servers
       ;
   };
-  formatter = pkgs.nixfmt;
+  formatter = pkgs.nixfmt-tree;
 }

@@ -26,8 +26,7 @@ pkgs.testers.runNixOSTest {
         environment
         pkgs.distribution
         pkgs.skopeo
-      ]
-      ++ servers.packages;
+      ];
       variables = servers.variables // {
         IBUTSU_IMAGES = packages.images;
         IBUTSU_BILLS = packages.sboms;
@@ -37,6 +36,8 @@ pkgs.testers.runNixOSTest {
   testScript = ''
     machine.wait_for_unit("multi-user.target")
     machine.succeed("cp -r ${root} /root/source && chmod -R u+w /root/source")
-    print(machine.succeed("cd /root/source && pytest -q -p no:cacheprovider --timeout=1200 tests/images 2>&1"))
+    # nixpkgs' PostgreSQL looks for its files beside the link that it is called by: in /run/current-system it finds none.
+    path = "export PATH=${pkgs.lib.makeBinPath servers.packages}:$PATH"
+    print(machine.succeed(f"{path} && cd /root/source && pytest -q -p no:cacheprovider --timeout=1200 tests/images 2>&1"))
   '';
 }

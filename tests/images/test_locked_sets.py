@@ -116,6 +116,19 @@ def test_a_locked_set_is_all_that_the_projects_ask_for_and_no_more(name: str) ->
     assert unknown or versions.keys() - needed.keys() == set()
 
 
+def test_the_clients_locked_set_has_what_the_project_asks_for() -> None:
+    # They are installed elsewhere, so what they need themselves is not known here.
+    versions = {canonicalize_name(requirement.name): requirement.specifier for requirement, _ in locked("clients")}
+    for requirement in map(Requirement, GROUPS["clients"]):
+        (pinned,) = versions[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pinned.version), f"{requirement} is not locked; run `make lock`"
+
+
+def test_each_extra_and_each_group_has_a_locked_set() -> None:
+    assert {*SERVER["optional-dependencies"]} == {extra for extras, _ in ENVIRONMENTS.values() for extra in extras}
+    assert {*GROUPS} == {"clients", *(group for _, groups in ENVIRONMENTS.values() for group in groups)}
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_each_locked_requirement_has_a_wheel_for_the_images_and_the_shell(system: str) -> None:
     paths = json.loads((ROOT / "requirements/wheels.json").read_text())
@@ -123,7 +136,7 @@ def test_each_locked_requirement_has_a_wheel_for_the_images_and_the_shell(system
     if system.endswith("linux"):
         platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(40, 4, -1)] + [f"manylinux2014_{machine}"]
     else:
-        platforms = list(tags.mac_platforms((15, 0), machine))
+        platforms = list(tags.mac_platforms((14, 0), machine))  # as nixpkgs has them
     suitable = {
         *tags.cpython_tags((3, 13), platforms=platforms),
         *tags.compatible_tags((3, 13), "cp313", platforms),
