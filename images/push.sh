@@ -23,8 +23,14 @@ pushed=0 present=0 refused=0
 while read -r name tag version digest; do
   for label in "$tag" "$version"; do
     image=$destination/$name:$label
-    # Whatever keeps the registry from telling keeps it from taking the image too, and is said then.
-    there=$(skopeo inspect --no-tags --tls-verify=$tls --format '{{.Digest}}' "docker://$image" 2> /dev/null || true)
+    there=''
+    if answer=$(skopeo inspect --no-tags --tls-verify=$tls --format '{{.Digest}}' "docker://$image" 2>&1); then
+      there=${answer##*$'\n'}
+    elif [[ ! ${answer,,} =~ unknown|not\ known|not\ found|404|unauthorized|denied|forbidden|40[13] ]]; then
+      # Some registries say no better of what is not there yet. After any other failure a tag could be moved unseen.
+      echo "What $image names cannot be told, and nothing more is pushed: $answer" >&2
+      exit 1
+    fi
     if [[ $there == "$digest" ]]; then
       echo "is there    $image  $digest"
       present=$((present + 1))

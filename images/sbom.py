@@ -90,7 +90,7 @@ def bill(name: str, version: str, title: str, paths: list[Path]) -> str:
     """Return the bill of the image whose closure the store paths are, as JSON."""
     image = Component(
         type=ComponentType.CONTAINER, name=name, version=version, description=title, bom_ref=name,
-        purl=PackageURL("oci", None, name, version),
+        purl=PackageURL("oci", None, name, qualifiers={"tag": version}),
     )  # fmt: skip
     found = [component for path in sorted(paths) for component in components(path)]
     bom = Bom(

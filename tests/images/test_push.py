@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,8 +106,33 @@ def test_a_version_that_names_another_image_is_refused(
     assert "Raise the version" in last.stderr
 
 
-def test_a_registry_that_does_not_answer_is_said(images: dict[Application, Image]) -> None:
-    done = push(f"127.0.0.1:{ports.free_port()}/ibutsu")
-    assert done.returncode != 0
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_a_registry_that_does_not_answer_is_said(arguments: tuple[str, ...], images: dict[Application, Image]) -> None:
+    done = push(*arguments, f"127.0.0.1:{ports.free_port()}/ibutsu")
+    assert done.returncode == 1
     assert "connection refused" in done.stderr
-    assert push("nowhere").returncode == 2
+
+
+def test_nothing_is_pushed_where_the_registry_cannot_tell_what_it_has(images: dict[Application, Image]) -> None:
+    asked = []
+
+    class Ailing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/v2/" else 500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    for method in ("HEAD", "POST", "PUT"):
+        setattr(Ailing, f"do_{method}", Ailing.do_GET)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            done = push("--move-version", f"127.0.0.1:{server.server_port}/ibutsu")
+        finally:
+            server.shutdown()
+    assert done.returncode == 1
+    assert "cannot be told, and nothing more is pushed" in done.stderr
+    assert not [path for path in asked if "/blobs/" in path]
