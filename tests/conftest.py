@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ hypothesis.settings.load_profile("untimed")
 # A pytest that a test starts is no worker of pytest-xdist.
 for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
     del os.environ[name]
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A good hash takes 0.1 s and 64 MB, and most tests of the API make users.
 accounts._hasher = argon2.PasswordHasher.from_parameters(argon2.profiles.CHEAPEST)
