@@ -36,7 +36,7 @@ DRAIN_SECONDS = 420
 """Far more than these take; how long they took is printed."""
 
 DISK = 1500 << 20
-"""Bytes of the file system with PostgreSQL's data, where one can be made."""
+"""Bytes of the file system with PostgreSQL's data, where one can be made, for a few minutes of load."""
 
 ADMIN_PASSWORD = "the-administrators-password"
 
@@ -54,7 +54,7 @@ class Watched:
 class World:
     """Servers, API, two workers, scheduler and Flower. Worker `one` reaches both servers through proxies."""
 
-    def __init__(self, directory: Path, logs: Path) -> None:
+    def __init__(self, directory: Path, logs: Path, *, disk: int = DISK) -> None:
         self.logs = logs
         self.ended_unasked: list[str] = []
         self._stack = contextlib.ExitStack()
@@ -62,16 +62,16 @@ class World:
         self._lock = threading.RLock()
         self._known: set[uuid.UUID] = set()
         try:
-            self._start_servers(directory)
+            self._start_servers(directory, disk)
             self._start_applications()
         except BaseException:
             self.close()
             raise
 
-    def _start_servers(self, directory: Path) -> None:
+    def _start_servers(self, directory: Path, disk: int) -> None:
         self.disk = directory / "postgres"
         self.disk.mkdir()
-        self.disk_is_small = mount(self.disk, DISK, self._stack)
+        self.disk_is_small = mount(self.disk, disk, self._stack)
         self.cluster = postgres.prepare(files.private_directory(self.disk))
         self.store = redis.prepare(files.private_directory(directory / "redis"))
         settings = json.loads((self.disk / "server.json").read_text())

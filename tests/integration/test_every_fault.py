@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from fault_table import FAULTS, Fault
-from fault_world import World
+from fault_world import DISK, World
 from ibutsu_core.celery_utils import QUEUE
 
 SECONDS = float(os.environ.get("IBUTSU_FAULT_SECONDS", "2"))
@@ -49,7 +49,9 @@ def world(server_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A world for all faults of the module."""
     directory = Path(tempfile.mkdtemp(prefix="world-", dir=server_directory))
     directory.chmod(0o755)
-    world = World(directory, tmp_path_factory.mktemp("logs"))
+    # Load fills 0.7 MB a second of the disk.
+    disk = DISK + int(LOAD_SECONDS) * (1 << 20)
+    world = World(directory, tmp_path_factory.mktemp("logs"), disk=disk)
     yield world
     world.close()
 
