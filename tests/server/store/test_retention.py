@@ -372,3 +372,10 @@ def test_the_walk_takes_up_the_index_at_its_last_key(connection: sa.Connection) 
 
 
 LAST = "LIMIT :size"
+
+
+def test_a_retention_of_a_hundred_years_deletes_nothing(connection: sa.Connection) -> None:
+    artifacts = [AnArtifact(0, None, 700, 3)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=False)], [], artifacts, []))
+    found = policies.Policies(RetentionPolicy(1198, 1199, 1200), {})
+    assert retention.prune(Batches(connection), found, Kind, BASE).rows == 0
