@@ -375,6 +375,19 @@ def test_the_walk_takes_up_the_index_at_its_last_key(connection: sa.Connection) 
 LAST = "LIMIT :size"
 
 
+def test_a_month_of_many_artifacts_ends_with_its_time_and_goes_on(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "ROWS", 2)
+    artifacts = [AnArtifact(0, None, 150, 3) for _ in range(6)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=False)], [], artifacts, []))
+    found = policies.Policies(RetentionPolicy(), {})
+    parts = [retention.prune(Batches(connection, budget=0), found, (Kind.ARTIFACTS,), BASE) for _ in range(4)]
+    assert [part.artifacts.gone for part in parts] == [2, 2, 2, 0]
+    assert [part.complete for part in parts] == [False, False, False, True]
+    assert [part.disk > 0 for part in parts] == [True, False, False, False]
+
+
 def test_a_retention_of_a_hundred_years_deletes_nothing(connection: sa.Connection) -> None:
     artifacts = [AnArtifact(0, None, 700, 3)]
     store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=False)], [], artifacts, []))
