@@ -112,6 +112,10 @@ def hold(kept: str) -> sa.TextClause:
     )
 
 
+INDEX_HELD = sa.text("CREATE INDEX ON staying (id)")
+"""Without it, `has_others` looks through all that stays for each piece of content, where there are no others."""
+
+
 def has_others(name: str) -> sa.TextClause:
     """Tell whether the partition has content of artifacts that do not stay."""
     return sa.text(
