@@ -427,3 +427,25 @@ def test_what_was_stored_before_becomes_the_oldest_partition(database: DatabaseS
         command.downgrade(config, "0004")
     with Session(engine) as session:
         assert content(session, stored[2]) == str(then[2]).encode() + b"!"
+
+
+def test_many_small_ones_that_stay_are_not_looked_through_for_each_piece(connection: sa.Connection, run: Run) -> None:
+    """Where nothing goes any more, each piece is found to stay: at once, and not after hours."""
+    partitions.ensure(connection, OLD, months_ahead=0)
+    many = sa.text("""
+        WITH many AS (
+            INSERT INTO artifacts (id, run_id, filename, size)
+            SELECT CAST(left(:first, 24) || lpad(to_hex(number), 12, '0') AS uuid), :run, 'a.log', 1
+            FROM generate_series(1, 20000) AS number RETURNING id
+        )
+        INSERT INTO artifact_chunks (artifact_id, position, data) SELECT id, 0, 'x' FROM many
+    """)
+    with connection.begin():
+        connection.execute(many, {"first": str(made(OLD)), "run": run.id})
+    with connection.begin():
+        connection.execute(sa.text("ANALYZE artifacts, artifact_chunks"))
+        # It took 8 seconds; after a time-out nothing is complete.
+        connection.execute(sa.text("SET statement_timeout = '2s'"))
+    (one,) = partitions.expired(connection, CUTOFF)
+    everything = "SELECT id FROM artifacts WHERE id >= :lower AND id < :upper"
+    assert partitions.drop(connection, one, kept=everything, parameters={}) == Dropped(kept=20_000, complete=True)

@@ -17,7 +17,8 @@ from uuid_utils import uuid7
 
 from ibutsu_core.pacing import Pace
 from ibutsu_core.retention import Kind, RetentionError, RetentionPolicy, cutoff
-from ibutsu_server.store import partitions, policies, retention, retention_plan
+from ibutsu_server.store import partitions, partitions_sql, policies, retention, retention_plan
+from ibutsu_server.store import retention_sql as sql
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Import, Project, Result, Run, UploadChunk
 
@@ -372,3 +373,38 @@ def test_the_walk_takes_up_the_index_at_its_last_key(connection: sa.Connection) 
 
 
 LAST = "LIMIT :size"
+
+
+def test_a_month_of_many_artifacts_ends_with_its_time_and_goes_on(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "ROWS", 2)
+    artifacts = [AnArtifact(0, None, 150, 3) for _ in range(6)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=False)], [], artifacts, []))
+    found = policies.Policies(RetentionPolicy(), {})
+    parts = [retention.prune(Batches(connection, budget=0), found, (Kind.ARTIFACTS,), BASE) for _ in range(4)]
+    assert [part.artifacts.gone for part in parts] == [2, 2, 2, 0]
+    assert [part.complete for part in parts] == [False, False, False, True]
+    assert [part.disk > 0 for part in parts] == [True, False, False, False]
+
+
+def test_a_retention_of_a_hundred_years_deletes_nothing(connection: sa.Connection) -> None:
+    artifacts = [AnArtifact(0, None, 700, 3)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=False)], [], artifacts, []))
+    found = policies.Policies(RetentionPolicy(1198, 1199, 1200), {})
+    assert retention.prune(Batches(connection), found, Kind, BASE).rows == 0
+
+
+@pytest.mark.parametrize("statement", [sql.AGES, partitions_sql.staying(sql.KEPT_ARTIFACTS)], ids=["ages", "staying"])
+def test_many_that_stay_are_not_looked_through_for_each_artifact(
+    connection: sa.Connection, statement: sa.TextClause
+) -> None:
+    """A plan's SubPlan that has no room for a hash table takes hours for a month of a million artifacts."""
+    artifacts = [AnArtifact(0, None, 300, 0) for _ in range(2000)]
+    store(connection, History(RetentionPolicy(), [None], [ARun(None, 0, dated=True, pinned=True)], [], artifacts, []))
+    values = {"projects": [], "cutoffs": [], "cutoff": BASE, "lower": uuid.UUID(int=0), "upper": uuid.UUID(int=2**127)}
+    with connection.begin():
+        connection.execute(sa.text("ANALYZE artifacts"))
+        connection.execute(sa.text("SET LOCAL work_mem = '64kB'"))
+        plan = connection.scalars(sa.text(f"EXPLAIN {statement.text}"), values).all()
+    assert not [line for line in plan if "SubPlan" in line]

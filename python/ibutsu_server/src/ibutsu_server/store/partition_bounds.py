@@ -43,8 +43,8 @@ class Partition:
 
 
 def first_id(instant: dt.datetime) -> uuid.UUID:
-    """Return the lowest id that could be made in the millisecond of `instant`, which is aware and not before 1970."""
-    return uuid.UUID(int=((instant - _EPOCH) // _MILLISECOND) << _SHIFT)
+    """Return the lowest id that could be made in the millisecond of `instant`, which is aware; of all before 1970."""
+    return uuid.UUID(int=max(0, (instant - _EPOCH) // _MILLISECOND) << _SHIFT)
 
 
 def made_at(one: uuid.UUID) -> dt.datetime:

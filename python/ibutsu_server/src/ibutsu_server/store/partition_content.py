@@ -57,6 +57,7 @@ def empty(connection: sa.Connection, partition: Partition, kept: str, values: Ma
     """
     name = partition.name
     connection.execute(sql.hold(kept), values)
+    connection.execute(sql.INDEX_HELD)
     if not connection.scalar(sql.has_others(name)):
         return 0
     connection.execute(sql.SET_ASIDE_TABLE)

@@ -123,11 +123,19 @@ class _Work:
         for partition in partitions.expired(self._connection, cutoff):
             bounds = {"lower": partition.bounds.lower, "upper": partition.bounds.upper}
             (ages,) = self._read(sql.AGES, {**own, **bounds})
-            dropped = partitions.drop(self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own)
-            if isinstance(dropped, partitions.Dropped):
-                self.pruned.disk += dropped.disk
-                gone = Tally(dropped.artifacts, dropped.bytes, ages.oldest, ages.newest)
-                self._note(self.pruned.artifacts, gone)
+            tell = functools.partial(self._note_step, ages, partitions.Dropped())
+            partitions.drop(self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own, tell=tell)
+
+    def _note_step(self, ages: sa.Row[Any], noted: partitions.Dropped, done: partitions.Dropped) -> None:
+        """Note what a step of a drop did, beyond what is `noted`; raises OutOfTimeError, after which the next call goes
+        on.
+        """
+        gone = Tally(done.artifacts - noted.artifacts, done.bytes - noted.bytes)
+        if gone.gone:
+            gone.oldest, gone.newest = ages.oldest, ages.newest
+        self.pruned.disk += done.disk - noted.disk
+        noted.artifacts, noted.bytes, noted.disk = done.artifacts, done.bytes, done.disk
+        self._note(self.pruned.artifacts, gone)
 
     def uploads(self, cutoffs: Cutoffs) -> None:
         """Delete the uploads of imports that failed long ago. The imports stay, and cannot be tried again."""

@@ -226,7 +226,8 @@ KEPT_ARTIFACTS = f"""
 
 AGES = sa.text(f"""
     SELECT min(upload_date) AS oldest, max(upload_date) AS newest FROM artifacts
-    WHERE id >= :lower AND id < :upper AND id NOT IN ({KEPT_ARTIFACTS})
+    WHERE id >= :lower AND id < :upper
+      AND NOT EXISTS (SELECT FROM ({KEPT_ARTIFACTS}) AS staying WHERE staying.id = artifacts.id)
 """)  # noqa: S608
 """Tell the ages of those that go."""
 
