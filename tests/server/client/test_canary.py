@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
+from ibutsu_server.client.access import Server
+from ibutsu_server.client.flight import Flight, Leg
+from ibutsu_server.client.server import Client
 from ibutsu_server.store import accounts, local, projects
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Artifact, Import, ProjectMember, Result, Run, UploadChunk
@@ -30,6 +34,7 @@ class Canary:
     """The command, as the owner of the project `local` sends it; `left` is how many rows there are after it."""
 
     def __init__(self, url: str, database: DatabaseSettings) -> None:
+        self.url = url
         self.access = local.ensure_local_access(database, email="admin@example.com", password="secret")
         self._environment = {**os.environ, "IBUTSU_URL": url, "IBUTSU_TOKEN": self.access.token}
         self._engine = create_engine(database, application="tests")
@@ -173,6 +178,20 @@ def test_interrupted_it_leaves_nothing(canary: Canary, how: signal.Signals) -> N
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "The canary failed at `queue` (a worker took the task): It was interrupted." in stderr
+    assert canary.left() == 0
+
+
+def test_interrupted_between_two_legs_the_next_one_says_so(canary: Canary) -> None:
+    def tell(leg: Leg) -> None:
+        if leg.name == "upload":
+            raise KeyboardInterrupt
+
+    server = Server(url=canary.url, token=canary.access.token, project=None, origin="")
+    with Client(server) as client:
+        flight = Flight(client, "local", time.monotonic() + 60)
+        flight.fly(tell)
+    assert flight.stopped
+    assert [(leg.name, leg.error) for leg in flight.done[1:]] == [("queue", "It was interrupted."), ("removal", None)]
     assert canary.left() == 0
 
 

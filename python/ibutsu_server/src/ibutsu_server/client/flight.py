@@ -24,6 +24,8 @@ POLL = 0.05
 REMOVAL = 30.0
 """Seconds that the removal may take, an import that still runs included."""
 
+INTERRUPTED = "It was interrupted."
+
 ARTIFACT = b"The canary was here.\n"
 
 
@@ -74,7 +76,11 @@ class Flight:
                 if leg.error:
                     break
         except KeyboardInterrupt:
+            # It came between two legs: the next is the one that failed.
             self.stopped = True
+            for leg, _ in steps[len(self.done) :][:1]:
+                leg.error = INTERRUPTED
+                self.done.append(leg)
         finally:
             removal = self._flown(Leg("removal", "the import, the run and all of it are gone"), self._remove)
         tell(removal)
@@ -87,7 +93,7 @@ class Flight:
         except ClientError as error:
             leg.error = str(error)
         except KeyboardInterrupt:
-            leg.error = "It was interrupted."
+            leg.error = INTERRUPTED
             self.stopped = True
         leg.seconds = time.monotonic() - begun
         return leg
