@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.cli import main
-from ibutsu_server.store import local, models, projects
+from ibutsu_server.store import batches, local, models, projects
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Project, Run
 
@@ -123,3 +123,26 @@ def test_what_is_pinned_or_has_a_policy_of_its_own_is_kept(
     assert ibutsu("prune").exit_code == 0
     assert runs_left(database) == set()
     assert "not the id of a run" in ibutsu("pin", "x", **server).stderr
+
+
+def test_what_ends_it_is_a_sentence_that_tells_what_is_deleted(
+    ibutsu: Command, old: list[uuid.UUID], database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PATIENCE", 1)
+    engine = create_engine(database, application="tests")
+    with engine.connect() as other:
+        other.execute(sa.text("LOCK TABLE runs IN SHARE MODE"))
+        done = ibutsu("prune")
+    engine.dispose()
+    assert done.exit_code == 1
+    assert done.output == (
+        "Error: PostgreSQL ended it: canceling statement due to lock timeout. "
+        "2 rows are deleted; call it again for the rest.\n"
+    )
+    assert runs_left(database) == set(old)
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\udcff"])
+def test_a_name_that_no_project_can_have_is_refused(ibutsu: Command, database: DatabaseSettings, name: str) -> None:
+    done = ibutsu("prune", "--project", name)
+    assert (done.exit_code, done.output) == (1, f"Error: There is no project {name!r}.\n")

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
 from ibutsu_core.retention import MAX_MONTHS, Kind, RetentionError, RetentionPolicy
@@ -56,7 +57,9 @@ def prune(*, dry_run: bool, project: str | None, **given: int | None) -> None:
 
 
 def _found(session: Session, project: str) -> uuid.UUID:
-    found = projects.find(session, project)
+    # PostgreSQL's texts hold neither NUL nor what a shell's argument has of bytes that are no UTF-8.
+    holdable = "\x00" not in project and not any("\ud800" <= character <= "\udfff" for character in project)
+    found = projects.find(session, project) if holdable else None
     if found is None:
         raise click.ClickException(f"There is no project {project!r}.")
     return found.id
@@ -72,10 +75,22 @@ def _prune(connection: sa.Connection, known: Policies, planned: Pruned, now: dt.
         if not mine:
             raise click.ClickException("A worker is pruning at the moment; nothing was done. Try again later.")
         task = progress.add_task("rows", total=planned.rows)
-        batches = Batches(connection)
-        return retention.prune(
-            batches, known, Kind, now, tell=lambda pruned: progress.update(task, completed=pruned.rows)
-        )
+        rows = 0
+
+        def tell(pruned: Pruned) -> None:
+            nonlocal rows
+            rows = pruned.rows
+            progress.update(task, completed=rows)
+
+        try:
+            return retention.prune(Batches(connection), known, Kind, now, tell=tell)
+        except exc.DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) is None:
+                raise  # The connection is gone; `database` says so, without the driver's text.
+            reason = next(iter(str(error.orig).splitlines()), type(error.orig).__name__)
+            raise click.ClickException(
+                f"PostgreSQL ended it: {reason}. {rows:,} rows are deleted; call it again for the rest."
+            ) from error
 
 
 def _show(pruned: Pruned) -> None:

@@ -228,9 +228,10 @@ def same_as(session: Session, row: Import) -> Import | None:
 
 def retry(session: Session, import_id: uuid.UUID) -> bool:
     """Make a failed import wait for a worker again, as if none had begun; False where it has not failed, or has no
-    bytes any more. Does not commit.
+    bytes any more, or not all of them: retention deletes them from their end on. Does not commit.
     """
-    bytes_are_there = sa.or_(Import.size == 0, sa.exists().where(UploadChunk.import_id == Import.id))
+    last = UploadChunk.position == (Import.size - 1) // chunks.SIZE
+    bytes_are_there = sa.or_(Import.size == 0, sa.exists().where(UploadChunk.import_id == Import.id, last))
     again = session.execute(
         sa.update(Import)
         .where(Import.id == import_id, Import.status == "error", bytes_are_there)
