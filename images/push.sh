@@ -26,7 +26,7 @@ while read -r name tag version digest; do
     there=''
     if answer=$(skopeo inspect --no-tags --tls-verify=$tls --format '{{.Digest}}' "docker://$image" 2>&1); then
       there=${answer##*$'\n'}
-    elif [[ ! ${answer,,} =~ unknown|not\ known|not\ found|404|unauthorized|denied|forbidden|40[13] ]]; then
+    elif [[ ! ${answer,,} =~ unknown|not\ known|not\ found|unauthorized|denied|forbidden ]]; then
       # Some registries say no better of what is not there yet. After any other failure a tag could be moved unseen.
       echo "What $image names cannot be told, and nothing more is pushed: $answer" >&2
       exit 1
