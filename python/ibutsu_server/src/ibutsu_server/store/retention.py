@@ -127,7 +127,7 @@ class _Work:
             partitions.drop(self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own, tell=tell)
 
     def _note_step(self, ages: sa.Row[Any], noted: partitions.Dropped, done: partitions.Dropped) -> None:
-        """Note what a drop did beyond what is `noted`; raises OutOfTimeError, and the next call goes on with the drop."""
+        """Note what a drop did beyond what is `noted`; raises OutOfTimeError, and the next call goes on with it."""
         gone = Tally(done.artifacts - noted.artifacts, done.bytes - noted.bytes)
         if gone.gone:
             gone.oldest, gone.newest = ages.oldest, ages.newest
