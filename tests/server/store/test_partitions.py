@@ -448,4 +448,4 @@ def test_many_small_ones_that_stay_are_not_looked_through_for_each_piece(connect
         connection.execute(sa.text("SET statement_timeout = '20s'"))
     (one,) = partitions.expired(connection, CUTOFF)
     everything = "SELECT id FROM artifacts WHERE id >= :lower AND id < :upper"
-    assert partitions.drop(connection, one, kept=everything, parameters={}) == Dropped(kept=20_000, complete=True)
+    assert partitions.drop(connection, one, kept=everything, parameters={}) == Dropped(kept=60_000, complete=True)
