@@ -175,16 +175,14 @@ def test_a_worker_that_finishes_its_tasks_is_alive_and_not_ready(start: Start, u
 
 @pytest.mark.slow
 def test_a_child_answers_no_probe_and_a_port_in_use_is_said(
-    start: Start, environment: dict[str, str], tmp_path: Path
+    start: Start, until: Until, environment: dict[str, str]
 ) -> None:
     with start("worker") as worker:
         port = int(str(worker.url()).rpartition(":")[2])
         (child,) = psutil.Process(worker.process.pid).children()
         child.kill()
         child.wait()
-        while not (children := psutil.Process(worker.process.pid).children()):
-            pass
-        assert all(port not in _listening(one) for one in children)
+        until(lambda: _children_without(port, worker), worker.log)
         variables: dict[str, Any] = {**environment, "IBUTSU_HEALTH_ADDRESS": f"127.0.0.1:{port}"}
         for name, command in COMMANDS.items():
             done = subprocess.run([sys.executable, *command], env=variables, capture_output=True, text=True, timeout=60)
@@ -192,6 +190,12 @@ def test_a_child_answers_no_probe_and_a_port_in_use_is_said(
             expected = f"IBUTSU_HEALTH_ADDRESS=127.0.0.1:{port} cannot be listened at: Address already in use."
             assert expected in done.stderr + done.stdout
             assert "Traceback" not in done.stderr
+
+
+def _children_without(port: int, worker: Process) -> bool:
+    """Whether there are children and none listens at the port. A newborn one does, until it has closed its copy."""
+    children = psutil.Process(worker.process.pid).children()
+    return bool(children) and all(port not in _listening(one) for one in children)
 
 
 def _listening(process: psutil.Process) -> list[int]:
