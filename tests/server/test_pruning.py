@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
+from freezegun import freeze_time
 from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
@@ -146,3 +147,14 @@ def test_what_ends_it_is_a_sentence_that_tells_what_is_deleted(
 def test_a_name_that_no_project_can_have_is_refused(ibutsu: Command, database: DatabaseSettings, name: str) -> None:
     done = ibutsu("prune", "--project", name)
     assert (done.exit_code, done.output) == (1, f"Error: There is no project {name!r}.\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_a_clock_that_is_far_off_deletes_nothing(
+    ibutsu: Command, database: DatabaseSettings, old: list[uuid.UUID], arguments: list[str]
+) -> None:
+    with freeze_time("2199-12-31 12:00"):
+        done = ibutsu("prune", *arguments)
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: The clock here says 2199-12-31 12:00:00 UTC, and PostgreSQL's says 20")
+    assert runs_left(database) == set(old)

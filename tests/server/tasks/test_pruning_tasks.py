@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from freezegun import freeze_time
 from redis import Redis
 
 from ibutsu_core.celery_utils import create_flask_celery_app
@@ -18,6 +19,7 @@ from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, 
 from ibutsu_core.slots import Slot
 from ibutsu_server.applications import create_flask
 from ibutsu_server.store import retention
+from ibutsu_server.store.clock import SKEW, ClockError
 from ibutsu_server.store.models import Maintenance, Run
 from ibutsu_server.tasks import db
 
@@ -86,3 +88,21 @@ def test_a_task_that_finds_another_at_it_deletes_nothing_and_comes_back(
     assert (told["runs"], told["complete"]) == (0, False)
     assert sent(broker_url) == [(db.prune_old_runs.name, SLOT, ["12"], 1)]
     assert engine[1]()["runs"] == 3
+
+
+@pytest.mark.parametrize("off", [dt.timedelta(days=36500), dt.timedelta(days=-366), SKEW * 1.2, SKEW * -1.2])
+def test_a_clock_that_is_not_postgresqls_deletes_nothing_and_says_so(
+    engine: tuple[sa.Engine, Call], off: dt.timedelta
+) -> None:
+    with freeze_time(dt.datetime.now(dt.UTC) + off), pytest.raises(ClockError) as raised:
+        engine[1]()
+    assert "nothing was deleted" in str(raised.value)
+    with engine[0].connect() as connection:
+        row = connection.execute(sa.select(Maintenance.__table__)).one()
+        assert connection.scalar(sa.select(sa.func.count()).select_from(Run)) == 3
+    assert (row.status, row.error) == ("error", str(raised.value))
+
+
+def test_a_clock_that_is_a_little_off_prunes(engine: tuple[sa.Engine, Call]) -> None:
+    with freeze_time(dt.datetime.now(dt.UTC) + SKEW * 0.8, tick=True):
+        assert engine[1]()["runs"] == 3

@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 from ibutsu_core.retention import MAX_MONTHS, Kind, RetentionError, RetentionPolicy
 from ibutsu_core.settings import SettingsError, load_retention
 from ibutsu_server.admin import admin_session, database
-from ibutsu_server.store import policies, projects, retention, retention_plan
+from ibutsu_server.store import clock, policies, projects, retention, retention_plan
 from ibutsu_server.store.batches import Batches
+from ibutsu_server.store.clock import ClockError
 from ibutsu_server.store.policies import Policies
 from ibutsu_server.store.pruned import Pruned
 
@@ -39,7 +40,6 @@ def prune(*, dry_run: bool, project: str | None, **given: int | None) -> None:
     Months that are given stand for the default policy's, IBUTSU_RETENTION_…_MONTHS; projects with a policy of their own
     keep it. PostgreSQL is found as by `ibutsu db`.
     """
-    now = dt.datetime.now(dt.UTC)
     try:
         changed = {kind: count for kind, count in given.items() if count is not None}
         default = RetentionPolicy.of(changed, load_retention(os.environ))
@@ -48,11 +48,12 @@ def prune(*, dry_run: bool, project: str | None, **given: int | None) -> None:
             engine = session.connection().engine
             session.rollback()
             with engine.connect() as connection:
+                now = clock.confirmed_now(connection)
                 with connection.begin():
                     known = policies.read(connection, default, only=only)
                 planned = retention_plan.plan(connection, known, Kind, now)
                 _show(planned if dry_run else _prune(connection, known, planned, now))
-    except (RetentionError, SettingsError) as error:
+    except (RetentionError, SettingsError, ClockError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -14,7 +14,7 @@ from flask import current_app
 
 from ibutsu_core.retention import Kind
 from ibutsu_core.settings import LONGEST_TASK, Settings
-from ibutsu_server.store import policies, retention
+from ibutsu_server.store import clock, policies, retention
 from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.pruned import Pruned
 from ibutsu_server.tasks.maintenance import AGAIN_IN, MaintenanceTask
@@ -51,18 +51,18 @@ def prune_old_import_files(self: Task[Any, Any], days: int | str) -> dict[str, A
     """Delete the uploads whose import failed more than so many days ago; those of imports that are done are gone."""
     if int(days) < 1:
         raise ValueError(f"{days} days would delete uploads that failed just now; keep them for a day at least.")
-    cutoff = dt.datetime.now(dt.UTC) - dt.timedelta(days=int(days))
+    cutoff = _now() - dt.timedelta(days=int(days))
     return _work(self, cutoff, lambda batches: retention.prune_uploads(batches, policies.Cutoffs(cutoff, {})))
 
 
 def _prune(task: Task[Any, Any], kind: Kind, months: int | str) -> dict[str, Any]:
     """Delete what is older by the policy of its project; `months` is the default policy's.
 
-    Raises RetentionError, before anything is touched, for a policy that makes no sense.
+    Raises, before anything is touched, RetentionError for a policy that makes no sense, and ClockError.
     """
     settings: Settings = current_app.extensions["ibutsu_settings"]
     default = settings.retention.with_months(kind, months)
-    now = dt.datetime.now(dt.UTC)
+    now = _now()
 
     def prune(batches: Batches) -> Pruned:
         with batches.connection.begin():
@@ -70,6 +70,12 @@ def _prune(task: Task[Any, Any], kind: Kind, months: int | str) -> dict[str, Any
         return retention.prune(batches, found, (kind,), now)
 
     return _work(task, default.cutoffs(now)[kind], prune)
+
+
+def _now() -> dt.datetime:
+    engine: sa.Engine = current_app.extensions["ibutsu_engine"]
+    with engine.connect() as connection:
+        return clock.confirmed_now(connection)
 
 
 def _work(task: Task[Any, Any], cutoff: dt.datetime, prune: Callable[[Batches], Pruned]) -> dict[str, Any]:
