@@ -9,20 +9,26 @@ import uuid
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
+from ibutsu_core.retention import Kind, RetentionPolicy
 from ibutsu_core.settings import DatabaseSettings
-from ibutsu_server.store import artifacts, migrate, partition_content, partitions
+from ibutsu_server.store import artifacts, migrate, partition_content, partitions, retention
+from ibutsu_server.store.batches import Batches
 from ibutsu_server.store.models import Artifact, ArtifactChunk, Run
 from ibutsu_server.store.partitions import Dropped, ManyStay
+from ibutsu_server.store.policies import Policies
+from ibutsu_server.store.pruned import Pruned
 
 NOW = dt.datetime.now(dt.UTC)
 OLD = dt.datetime(2020, 5, 15, 12, tzinfo=dt.UTC)
@@ -137,6 +143,25 @@ def test_a_missing_partition_loses_nothing(session: Session, connection: sa.Conn
     assert session.scalar(sa.select(sa.func.count()).select_from(ArtifactChunk)) == 0
 
 
+def test_a_month_whose_partition_somebody_detached_gets_another_one(
+    session: Session, connection: sa.Connection, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    for suffix in ("", "_2", "_3"):
+        with caplog.at_level("WARNING"):
+            name = f"artifact_chunks_2020_05{suffix}"
+            assert partitions.ensure(connection, OLD, 0) == [name]
+        assert partitions.ensure(connection, OLD, 0) == []
+        one = upload(session, run, OLD, b"one")
+        assert where(session, one) == name
+        session.execute(sa.text(f"ALTER TABLE artifact_chunks DETACH PARTITION {name}"))
+        session.commit()
+        assert content(session, one) == b""
+    assert caplog.messages[-1] == (
+        "There is a table artifact_chunks_2020_05 that is no partition of artifact_chunks any more: the content in it "
+        "is missed. The new partition of its month is artifact_chunks_2020_05_3."
+    )
+
+
 def test_much_that_came_without_a_partition_stays_where_it_is(
     session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,9 +236,6 @@ def test_much_that_must_stay_is_copied_and_the_copy_takes_the_place(
     stay = {upload(session, run, OLD, data, b"!"): data + b"!" for data in (os.urandom(100_000) for _ in range(5))}
     for _ in range(8):
         upload(session, run, OLD, os.urandom(100_000))
-    # As a call that was killed while it copied leaves it.
-    session.execute(sa.text("CREATE TABLE artifact_chunks_2020_05_kept (LIKE artifact_chunks)"))
-    session.commit()
     bounds = partitions.expired(connection, CUTOFF)
     (dropped,) = drop(connection, *stay, few=1000)
     assert isinstance(dropped, Dropped)
@@ -229,6 +251,105 @@ def test_much_that_must_stay_is_copied_and_the_copy_takes_the_place(
     (dropped,) = drop(connection, min(stay))
     assert isinstance(dropped, Dropped)
     assert (dropped.artifacts, dropped.kept, dropped.complete) == (4, 0, True)
+
+
+class OutOfTimeError(Exception):
+    """What ends a call."""
+
+
+def test_a_copy_that_ran_out_of_time_is_gone_on_with(
+    session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_content, "COPIED", 2)
+    partitions.ensure(connection, OLD, 0)
+    stay = {upload(session, run, OLD, data): data for data in map(os.urandom, [100] * 5 + [0])}
+    gone = [upload(session, run, OLD, os.urandom(1000)) for _ in range(2)]
+    copied: list[int] = []
+
+    def check() -> None:
+        with session.begin():
+            copied.append(session.scalar(sa.text("SELECT count(*) FROM artifact_chunks_2020_05_kept")) or 0)
+        if len(copied) < 3:
+            raise OutOfTimeError
+
+    for _ in range(2):
+        with pytest.raises(OutOfTimeError):
+            drop(connection, *stay, few=100, check=check)
+        assert {one: content(session, one) for one in stay} == stay
+    (dropped,) = drop(connection, *stay, few=100, check=check)
+    assert isinstance(dropped, Dropped)
+    assert copied == [2, 4, 5]
+    assert (dropped.artifacts, dropped.kept, dropped.complete) == (2, 6, True)
+    assert {one: content(session, one) for one in ids(session)} == stay
+    assert not set(gone) & ids(session)
+
+
+def test_pruning_that_copies_ends_with_its_budget_too(
+    session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_content, "COPIED", 2)
+    partitions.ensure(connection, OLD, 0)
+    data = os.urandom(500_000)
+    gone = [upload(session, run, OLD, data) for _ in range(12)]
+    pinned = Run(id=uuid.uuid4(), pinned=True)
+    session.add(pinned)
+    session.commit()
+    stay = {upload(session, pinned, OLD, data) for _ in range(10)}
+
+    def prune() -> Pruned:
+        batches = Batches(connection, budget=0.0)
+        return retention.prune(batches, Policies(RetentionPolicy(), {}), [Kind.ARTIFACTS], NOW)
+
+    for _ in range(4):
+        pruned = prune()
+        assert (pruned.complete, pruned.artifacts.gone, pruned.disk) == (False, 0, 0)
+    assert ids(session) == {*stay, *gone}
+    disk = 0
+    while not (pruned := prune()).complete:
+        disk += pruned.disk
+    assert disk > 5_000_000
+    assert ids(session) == stay
+    assert all(content(session, one) == data for one in stay)
+
+
+class Stored(NamedTuple):
+    """What stays, as the statement gives it."""
+
+    id: uuid.UUID
+    size: int
+
+
+@given(
+    st.lists(
+        st.builds(Stored, st.uuids(), st.integers(0, 3 * partition_content.COPIED_BYTES)),
+        max_size=200,
+        unique_by=lambda one: one.id,
+    )
+)
+def test_a_piece_of_a_copy_is_bounded(left: list[Stored]) -> None:
+    pieces = list(partition_content.pieces(left))
+    assert [one for piece in pieces for one in piece] == [one.id for one in left]
+    sizes = dict(left)
+    for piece in pieces:
+        assert 1 <= len(piece) <= partition_content.COPIED
+        assert len(piece) == 1 or sum(map(sizes.__getitem__, piece)) <= partition_content.COPIED_BYTES
+
+
+def test_a_copy_that_is_not_needed_any_more_goes(session: Session, connection: sa.Connection, run: Run) -> None:
+    partitions.ensure(connection, OLD, 0)
+    one, two = (upload(session, run, OLD, b"12345678") for _ in range(2))
+
+    def check() -> None:
+        raise OutOfTimeError
+
+    for stay, few in (([one, two], 7), ([], 7), ([one], 8)):
+        with pytest.raises(OutOfTimeError):
+            drop(connection, one, few=7, check=check)
+        drop(connection, *stay, few=few)
+        with session.begin():
+            assert session.scalar(sa.text("SELECT to_regclass('artifact_chunks_2020_05_kept')")) is None
+        partitions.ensure(connection, OLD, 0)
+        one, two = (upload(session, run, OLD, b"12345678") for _ in range(2))
 
 
 def test_what_is_pinned_while_the_rest_is_copied_is_copied_too(

@@ -25,8 +25,8 @@ def confirmed_now(connection: sa.Connection) -> dt.datetime:
     now = dt.datetime.now(dt.UTC)
     if not before - SKEW <= there <= now + SKEW:
         raise ClockError(
-            f"The clock here says {_shown(now)}, and PostgreSQL's says {_shown(there)}: one of them is wrong, and nothing "
-            "was deleted. Mend the clock (NTP); the next run deletes what is old by then."
+            f"The clock here says {_shown(now)}, and PostgreSQL's says {_shown(there)}: one of them is wrong, and "
+            "nothing was deleted. Mend the clock (NTP); the next run deletes what is old by then."
         )
     return now
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -26,7 +27,8 @@ FEW_BYTES = 4 * 1024 * 1024
 """Bytes of artifacts that are written anew while their partition is locked, at most; it takes some 0.1 seconds."""
 
 COPIED = 50
-"""Artifacts that a transaction copies at most."""
+COPIED_BYTES = 32 * 1024 * 1024
+"""Artifacts that a transaction copies at most, and from how many bytes on it takes no other one."""
 
 # Lock not available, deadlock, cancelled by the time limit; a row that came into the default partition meanwhile, and
 # an artifact that went.
@@ -68,21 +70,54 @@ def empty(connection: sa.Connection, partition: Partition, kept: str, values: Ma
     return before - _disk(connection, name)
 
 
-def rewrite(connection: sa.Connection, partition: Partition, kept: str, values: Mapping[str, Any]) -> int | None:
-    """Put a copy of what stays in the partition's place; return how many bytes the disk got back, None for not done."""
-    copy = f"{partition.name}_kept"
+def rewrite(
+    connection: sa.Connection,
+    partition: Partition,
+    kept: str,
+    values: Mapping[str, Any],
+    check: Callable[[], object] = lambda: None,
+) -> int | None:
+    """Put a copy of what stays in the partition's place; return how many bytes the disk got back, None for not done.
+
+    What `check` raises after a piece ends this, and the next call goes on with the copy, as after one that was killed.
+    """
+    copy = copy_of(partition)
     with connection.begin():
-        connection.execute(sql.forget(copy))  # A call that was killed may have left it.
-        connection.execute(sql.create(copy))
-        ids = connection.scalars(sql.stays(kept), values).all()
-    for start in range(0, len(ids), COPIED):
+        connection.execute(sql.create(copy, "IF NOT EXISTS"))
+        left = list(connection.execute(sql.stays(kept, copy), values))
+    for ids in pieces(left):
         with connection.begin():
-            connection.execute(sql.copy(partition.name, copy), {"ids": ids[start : start + COPIED]})
+            connection.execute(sql.copy(partition.name, copy), {"ids": ids})
+        check()
     freed = insist(connection, lambda: _swap(connection, partition, copy, kept, values))
     if freed is None:
-        with connection.begin():
-            connection.execute(sql.forget(copy))
+        forget_copy(connection, partition)
     return freed
+
+
+def copy_of(partition: Partition) -> str:
+    """Return the name of the partition's copy, while there is one."""
+    return f"{partition.name}_kept"
+
+
+def forget_copy(connection: sa.Connection, partition: Partition) -> None:
+    """Drop the copy that a call may have left which did not come to its end."""
+    with connection.begin():
+        connection.execute(sql.forget(copy_of(partition)))
+
+
+def pieces(left: Iterable[Any]) -> Iterator[list[uuid.UUID]]:
+    """Yield the ids that one transaction copies, one at least, of artifacts with an `id` and a `size`."""
+    piece: list[uuid.UUID] = []
+    size = 0
+    for row in left:
+        if piece and (len(piece) == COPIED or size + row.size > COPIED_BYTES):
+            yield piece
+            piece, size = [], 0
+        piece.append(row.id)
+        size += row.size
+    if piece:
+        yield piece
 
 
 def _swap(connection: sa.Connection, partition: Partition, copy: str, kept: str, values: Mapping[str, Any]) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import logging
 import re
 import uuid
@@ -23,7 +24,7 @@ import sqlalchemy as sa
 
 from ibutsu_server.store import partitions_sql as sql
 from ibutsu_server.store.partition_bounds import Bounds, Partition, beginning_later, made_at, months
-from ibutsu_server.store.partition_content import FEW_BYTES, LOCK_LIMIT, empty, insist, rewrite
+from ibutsu_server.store.partition_content import FEW_BYTES, LOCK_LIMIT, empty, forget_copy, insist, rewrite
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def ensure(connection: sa.Connection, now: dt.datetime, months_ahead: int = MONT
             bounds = beginning_later(bounds, now)
         if bounds is None:
             continue
-        one = Partition(f"{sql.PARENT}_{made_at(wanted.lower):%Y_%m}", bounds)
+        one = Partition(_free_name(connection, f"{sql.PARENT}_{made_at(wanted.lower):%Y_%m}"), bounds)
         attached = insist(connection, lambda: _attach(connection, one))  # noqa: B023
         if attached:
             made.append(one.name)
@@ -108,11 +109,13 @@ def drop(
     parameters: Mapping[str, Any],
     few: int = FEW_BYTES,
     tell: Callable[[Dropped], object] = lambda _dropped: None,
+    check: Callable[[], object] = lambda: None,
 ) -> Dropped | ManyStay:
     """Delete the partition's artifacts but for those of which `kept` gives the ids, and the partition when it is empty.
 
     `kept` is a query with `parameters`; it may use `:lower` and `:upper`, the partition's range. `tell` is told after
-    each step what was done so far.
+    each step what was done so far; what `check` raises between the pieces of a copy ends the call, and the next one
+    goes on.
 
     1. The content goes, in one transaction, in which what stays is written anew; where that has more than `few` bytes,
        it is copied before, and the copy takes the partition's place. From now on who asks for the rest finds none: an
@@ -124,13 +127,15 @@ def drop(
     with connection.begin():
         stay = connection.execute(sql.staying(kept), values).one()
     done = Dropped(kept=stay.number)
+    worth = stay.all_bytes - stay.bytes >= stay.bytes
+    if stay.bytes <= few or not worth:
+        forget_copy(connection, partition)
     if stay.bytes <= few:
         freed = insist(connection, lambda: empty(connection, partition, kept, values))
         if freed is None:
             return done
     else:
-        worth = stay.all_bytes - stay.bytes >= stay.bytes
-        freed = rewrite(connection, partition, kept, values) if worth else None
+        freed = rewrite(connection, partition, kept, values, check) if worth else None
         if freed is None:
             return ManyStay(stay.number, stay.bytes)
     done.disk = freed
@@ -160,6 +165,22 @@ def _existing(connection: sa.Connection) -> list[Partition]:
             lower = uuid.UUID(int=0) if ends[1] == "MINVALUE" else uuid.UUID(ends[1].strip("'"))
             found.append(Partition(name, Bounds(lower, uuid.UUID(ends[2]))))
     return sorted(found, key=lambda one: one.bounds)
+
+
+def _free_name(connection: sa.Connection, wanted: str) -> str:
+    """Return the name, with a number where a table has it that somebody detached."""
+    name = wanted
+    with connection.begin():
+        for number in itertools.count(2):
+            if not connection.scalar(sql.EXISTS, {"name": name}):
+                break
+            name = f"{wanted}_{number}"
+    if name != wanted:
+        logger.warning(
+            "There is a table %s that is no partition of %s any more: the content in it is missed. The new partition "
+            "of its month is %s.", wanted, sql.PARENT, name,
+        )  # fmt: skip
+    return name
 
 
 def _attach(connection: sa.Connection, partition: Partition) -> bool:

@@ -14,6 +14,8 @@ LIMIT = sa.text("SELECT set_config('statement_timeout', :limit, true)")
 ALONE = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
 DISK = sa.text("SELECT pg_total_relation_size(CAST(:name AS regclass))")
 
+EXISTS = sa.text("SELECT to_regclass(:name) IS NOT NULL")
+
 PARTITIONS = sa.text(
     f"""
     SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class
@@ -26,9 +28,9 @@ IN_DEFAULT = sa.text(
 )
 
 
-def create(name: str) -> sa.TextClause:
+def create(name: str, unless: str = "") -> sa.TextClause:
     """Make a table that can become a partition; until it is one nobody knows of it."""
-    return sa.text(f"CREATE TABLE {name} (LIKE {PARENT} INCLUDING ALL)")
+    return sa.text(f"CREATE TABLE {unless} {name} (LIKE {PARENT} INCLUDING ALL)")
 
 
 def move(name: str) -> sa.TextClause:
@@ -65,9 +67,14 @@ def staying(kept: str) -> sa.TextClause:
     )
 
 
-def stays(kept: str) -> sa.TextClause:
-    """Give the ids of what stays."""
-    return sa.text(f"SELECT id FROM artifacts WHERE id >= :lower AND id < :upper AND id IN ({kept}) ORDER BY id")  # noqa: S608
+def stays(kept: str, copy: str) -> sa.TextClause:
+    """Give the ids and sizes of what stays, has content and is not in the copy."""
+    return sa.text(
+        f"""
+        SELECT id, size FROM artifacts WHERE id >= :lower AND id < :upper AND size > 0 AND id IN ({kept})
+        AND NOT EXISTS (SELECT FROM {copy} WHERE artifact_id = id) ORDER BY id
+        """  # noqa: S608
+    )
 
 
 def forget(name: str) -> sa.TextClause:

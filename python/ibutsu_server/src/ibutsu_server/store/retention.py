@@ -124,7 +124,10 @@ class _Work:
             bounds = {"lower": partition.bounds.lower, "upper": partition.bounds.upper}
             (ages,) = self._read(sql.AGES, {**own, **bounds})
             tell = functools.partial(self._note_step, ages, partitions.Dropped())
-            partitions.drop(self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own, tell=tell)
+            check = self._batches.check_time
+            partitions.drop(
+                self._connection, partition, kept=sql.KEPT_ARTIFACTS, parameters=own, tell=tell, check=check
+            )
 
     def _note_step(self, ages: sa.Row[Any], noted: partitions.Dropped, done: partitions.Dropped) -> None:
         """Note what a drop did beyond what is `noted`; raises OutOfTimeError, and the next call goes on with it."""
