@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibutsu_core import logs
+from ibutsu_core.redaction import HIDDEN
 from ibutsu_core.settings import Application, CelerySettings, DatabaseSettings, Settings
 
 
@@ -96,18 +97,19 @@ def test_logging_is_configured_once_however_often() -> None:
 @example("password ")
 def test_a_secret_is_hidden_wherever_it_stands(secret: str) -> None:
     for log_format in ("text", "json"):
-        stream = lines(log_format, secrets=(secret, "short"))
+        stream = lines(log_format, secrets=(secret, "log", "spare"))
         logs.bind(project=secret)
         try:
             fail(secret)
         except ValueError:
-            logging.getLogger("a").exception("short: redis://:%s@host", secret)
+            logging.getLogger("a").exception("log: redis://:%s@host\nspare", secret)
         found = stream.getvalue()
-        assert f"redis://:{logs.HIDDEN}@host" in found
-        assert f"ValueError: {logs.HIDDEN}" in found
-        assert "short:" in found
+        assert f"redis://:{HIDDEN}@host" in found
+        assert f"ValueError: {HIDDEN}" in found
+        assert "log:" in found
+        assert "spare" not in found
         if log_format == "json":
-            assert event(stream)["project"] == logs.HIDDEN
+            assert event(stream)["project"] == HIDDEN
         logs.clear()
 
 

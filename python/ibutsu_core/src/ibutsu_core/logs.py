@@ -9,19 +9,15 @@ import abc
 import datetime as dt
 import json
 import logging
-import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TextIO
 
 from celery._state import get_current_task
 
-HIDDEN = "********"
-
-SHORTEST_SECRET = 8
-"""Characters of a secret that is hidden; a shorter one is part of ordinary words."""
+from ibutsu_core.redaction import redactor
 
 _EMPTY: Mapping[str, str] = {}
 _context: ContextVar[Mapping[str, str]] = ContextVar("ibutsu_log_context", default=_EMPTY)
@@ -51,11 +47,11 @@ def configure(
     """Log to `stream`, else to standard error, as `text` or `json`, from the level on; no secret is shown."""
     stream = stream or sys.__stderr__ or sys.stderr
     handler = Handler(stream)
-    hidden = _pattern(secrets)
+    hide = redactor(_forms(secrets))
     if log_format == "json":
-        handler.setFormatter(JsonFormatter(application, hidden))
+        handler.setFormatter(JsonFormatter(application, hide))
     else:
-        handler.setFormatter(TextFormatter(hidden, coloured=stream.isatty()))
+        handler.setFormatter(TextFormatter(hide, coloured=stream.isatty()))
     root = logging.getLogger()
     for other in [other for other in root.handlers if isinstance(other, Handler)]:
         root.removeHandler(other)
@@ -69,13 +65,12 @@ class Handler(logging.StreamHandler[TextIO]):
 
 
 class _Formatter(logging.Formatter, abc.ABC):
-    def __init__(self, hidden: re.Pattern[str] | None = None) -> None:
+    def __init__(self, hide: Callable[[str], str] = str) -> None:
         super().__init__()
-        self._hidden = hidden
+        self.hide = hide
 
     def format(self, record: logging.LogRecord) -> str:
-        text = self.write(record, record.getMessage(), _about(record))
-        return self._hidden.sub(HIDDEN, text) if self._hidden else text
+        return self.write(record, record.getMessage(), _about(record))
 
     @abc.abstractmethod
     def write(self, record: logging.LogRecord, message: str, about: Mapping[str, str]) -> str:
@@ -85,8 +80,8 @@ class _Formatter(logging.Formatter, abc.ABC):
 class TextFormatter(_Formatter):
     """For people: what a line is about follows the message, where that does not say it."""
 
-    def __init__(self, hidden: re.Pattern[str] | None = None, *, coloured: bool = False) -> None:
-        super().__init__(hidden)
+    def __init__(self, hide: Callable[[str], str] = str, *, coloured: bool = False) -> None:
+        super().__init__(hide)
         self._coloured = coloured
 
     def write(self, record: logging.LogRecord, message: str, about: Mapping[str, str]) -> str:
@@ -96,14 +91,14 @@ class TextFormatter(_Formatter):
             level = f"\x1b[{_COLOURS[record.levelno]}m{level}\x1b[0m"
         rest = " ".join(f"{name}={value}" for name, value in about.items() if value not in message)
         text = f"{_time(record)} {level} {record.processName} {record.name}: {message}"
-        return "\n".join(filter(None, (f"{text} [{rest}]" if rest else text, _traceback(record))))
+        return self.hide("\n".join(filter(None, (f"{text} [{rest}]" if rest else text, _traceback(record)))))
 
 
 class JsonFormatter(_Formatter):
     """One object a line, a traceback as one of its texts."""
 
-    def __init__(self, application: str, hidden: re.Pattern[str] | None = None) -> None:
-        super().__init__(hidden)
+    def __init__(self, application: str, hide: Callable[[str], str] = str) -> None:
+        super().__init__(hide)
         self._application = application
 
     def write(self, record: logging.LogRecord, message: str, about: Mapping[str, str]) -> str:
@@ -120,7 +115,9 @@ class JsonFormatter(_Formatter):
         }
         if text := _traceback(record):
             event["exception"] = text
-        return json.dumps(event, ensure_ascii=False)
+        # Before it is JSON, whose escapes could hide where a word begins, and whose keys stay as they are.
+        shown = {name: self.hide(value) if isinstance(value, str) else value for name, value in event.items()}
+        return json.dumps(shown, ensure_ascii=False)
 
 
 def _about(record: logging.LogRecord) -> Mapping[str, str]:
@@ -150,8 +147,7 @@ def _traceback(record: logging.LogRecord) -> str:
     return "\n".join(part.rstrip("\n") for part in parts)
 
 
-def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    # As they are, and as they stand in JSON.
-    found = {form for text in secrets for form in (text, json.dumps(text, ensure_ascii=False)[1:-1])}
-    ordered = sorted((text for text in found if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+def _forms(secrets: Iterable[str]) -> Iterator[str]:
+    """Yield the secrets as they are, and as they stand in JSON that somebody logs."""
+    for text in secrets:
+        yield from (text, json.dumps(text, ensure_ascii=False)[1:-1])

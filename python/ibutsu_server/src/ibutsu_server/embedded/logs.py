@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from ibutsu_core.redaction import redactor
 from ibutsu_server.embedded.errors import from_os_error
 
 OWN_NAME = "ibutsu"
@@ -26,7 +27,6 @@ _STYLES = {
     "flower": "cyan",
 }
 _NAME_WIDTH = max(map(len, _STYLES))
-_SHORTEST_SECRET = 6
 # Escape sequences and control characters, but not the tabulator: a log must not move the cursor.
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -52,7 +52,7 @@ class Log:
         self._console_broken = False
         self._files_broken = False
         self._files: dict[str, _File] = {}
-        self._secrets: re.Pattern[str] | None = None
+        self._hide: Callable[[str], str] = str
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -60,14 +60,11 @@ class Log:
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Show these texts as asterisks wherever they occur."""
-        found = sorted({text for text in secrets if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, found))) if found else None
+        self._hide = redactor(secrets)
 
     def line(self, name: str, text: str, *, style: str | None = None) -> str:
         """Show a line of the process, append it to the process's file, and return it as shown."""
-        text = _UNPRINTABLE.sub("", text).rstrip()
-        if self._secrets:
-            text = self._secrets.sub("********", text)
+        text = self._hide(_UNPRINTABLE.sub("", text).rstrip())
         colour = style or _STYLES.get(name.rstrip("0123456789"), "white")
         self.show(Text.assemble((f"{name:<{_NAME_WIDTH}} | ", colour), (text, style or "")))
         if not self._files_broken:

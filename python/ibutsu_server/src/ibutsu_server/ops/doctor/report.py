@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from ibutsu_core.redaction import redactor
 from ibutsu_server import __version__
 from ibutsu_server.ops.doctor.finding import EXIT_CODES, Finding, Status, worst
 
@@ -17,23 +18,14 @@ MARKS = {Status.OK: ("✓", "green"), Status.SKIPPED: ("-", "cyan"), Status.WARN
 PLAIN = {"✓": "+", "✗": "x"}
 """Marks for a terminal that cannot show the others."""
 
-HIDDEN = "********"
-
-SHORTEST = 4
-"""Characters of a secret that is hidden: what is shorter is in many words."""
-
 
 def clean(findings: Iterable[Finding], secrets: Iterable[str]) -> list[Finding]:
     """Return the findings without any of these texts, should a driver or a server have put one into a sentence."""
-    known = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
-
-    def without(text: str | None) -> str | None:
-        for secret in known:
-            text = text.replace(secret, HIDDEN) if text else text
-        return text
-
+    hide = redactor(secrets)
     return [
-        dataclasses.replace(one, message=without(one.message) or "", cause=without(one.cause), mend=without(one.mend))
+        dataclasses.replace(
+            one, message=hide(one.message), cause=one.cause and hide(one.cause), mend=one.mend and hide(one.mend)
+        )
         for one in findings
     ]
 
