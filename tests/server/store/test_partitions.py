@@ -335,21 +335,29 @@ def test_a_piece_of_a_copy_is_bounded(left: list[Stored]) -> None:
         assert len(piece) == 1 or sum(map(sizes.__getitem__, piece)) <= partition_content.COPIED_BYTES
 
 
-def test_a_copy_that_is_not_needed_any_more_goes(session: Session, connection: sa.Connection, run: Run) -> None:
-    partitions.ensure(connection, OLD, 0)
-    one, two = (upload(session, run, OLD, b"12345678") for _ in range(2))
+def test_a_copy_that_is_not_needed_any_more_goes(
+    session: Session, connection: sa.Connection, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_content, "ATTEMPTS", 2)
 
     def check() -> None:
         raise OutOfTimeError
 
-    for stay, few in (([one, two], 7), ([], 7), ([one], 8)):
+    for staying, few in ((2, 7), (0, 7), (1, 8)):
+        partitions.ensure(connection, OLD, 0)
+        one, *others = (upload(session, run, OLD, b"12345678") for _ in range(2))
+        stay = [one, *others][:staying]
         with pytest.raises(OutOfTimeError):
             drop(connection, one, few=7, check=check)
+        with session.begin():
+            session.execute(sa.text("LOCK TABLE artifact_chunks_2020_05_kept IN ACCESS SHARE MODE"))
+            (waits,) = drop(connection, *stay, few=few)
+            assert waits == Dropped(kept=len(stay))
         drop(connection, *stay, few=few)
         with session.begin():
             assert session.scalar(sa.text("SELECT to_regclass('artifact_chunks_2020_05_kept')")) is None
-        partitions.ensure(connection, OLD, 0)
-        one, two = (upload(session, run, OLD, b"12345678") for _ in range(2))
+        drop(connection)
+        assert ids(session) == set()
 
 
 def test_what_is_pinned_while_the_rest_is_copied_is_copied_too(

@@ -100,10 +100,9 @@ def copy_of(partition: Partition) -> str:
     return f"{partition.name}_kept"
 
 
-def forget_copy(connection: sa.Connection, partition: Partition) -> None:
-    """Drop the copy that a call may have left which did not come to its end."""
-    with connection.begin():
-        connection.execute(sql.forget(copy_of(partition)))
+def forget_copy(connection: sa.Connection, partition: Partition) -> bool:
+    """Drop the copy that a call may have left which did not come to its end; False where somebody reads it, a dump."""
+    return insist(connection, lambda: connection.execute(sql.forget(copy_of(partition)))) is not None
 
 
 def pieces(left: Iterable[Any]) -> Iterator[list[uuid.UUID]]:

@@ -128,8 +128,8 @@ def drop(
         stay = connection.execute(sql.staying(kept), values).one()
     done = Dropped(kept=stay.number)
     worth = stay.all_bytes - stay.bytes >= stay.bytes
-    if stay.bytes <= few or not worth:
-        forget_copy(connection, partition)
+    if (stay.bytes <= few or not worth) and not forget_copy(connection, partition):
+        return done
     if stay.bytes <= few:
         freed = insist(connection, lambda: empty(connection, partition, kept, values))
         if freed is None:
