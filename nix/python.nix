@@ -74,6 +74,7 @@ let
       dontStrip = true;
       env.UV_COMPILE_BYTECODE = "0";
       postInstall = compile "$out/${python.sitePackages}";
+      passthru = { inherit (wheel) sha256; };
     };
 
   # One of our packages, from those of its files that `files` names.
@@ -113,6 +114,9 @@ rec {
 
   # The packages of a locked set, by name.
   names = set: map ({ requirement, ... }: requirement.name) (locked set);
+
+  # The SHA-256 of each one's wheel, by name.
+  hashes = set: lib.genAttrs (names set) (name: packages.${name}.sha256);
 
   ours = [
     packages.ibutsu-core
