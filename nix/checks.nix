@@ -59,7 +59,7 @@ in
 {
   unit-tests = pytest "unit-tests" [ ] "-m 'not slow' ${toString units}";
 
-  integration-tests = pytest "integration-tests" servers.packages (
+  integration-tests = pytest "integration-tests" (servers.packages ++ [ (lib.getBin pkgs.openssl) ]) (
     "-m 'not slow' -n $NIX_BUILD_CORES --maxprocesses 8 tests --ignore=tests/manifests ${
       toString (map (path: "--ignore=${path}") units)
     }"
