@@ -63,7 +63,7 @@ let
       native = pkgs.stdenv.hostPlatform.isLinux && wheel.platformTags != [ "any" ];
     in
     final.stdenv.mkDerivation {
-      pname = pypa.normalizePackageName entry.requirement.name;
+      pname = entry.requirement.name;
       inherit (wheel) version;
       src = pkgs.fetchurl { inherit (wheel) url sha256; };
       nativeBuildInputs = [ final.pyprojectWheelHook ] ++ lib.optional native pkgs.autoPatchelfHook;
