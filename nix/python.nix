@@ -153,6 +153,7 @@ rec {
           done
         done
         chmod +x $out/bin/*
+        rm -r $out/bin/[Aa]ctivate* $out/include # For shells and compilers.
         find -L $out/${python.sitePackages}/ibutsu_* -name __pycache__ -prune -exec rm -r {} +
         $out/bin/python -m compileall -q -j 1 --invalidation-mode unchecked-hash $out/${python.sitePackages}/ibutsu_*
       '';

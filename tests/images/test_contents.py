@@ -39,7 +39,9 @@ TROUBLESHOOTING = {
 }
 """The programs in /bin; there is no shell."""
 
-UNWANTED = re.compile(r"g?cc|[cg]\+\+|clang.*|ld|as|make|pip3?(\.\d+)?|uv|pytest|ruff|mypy|git|curl|perl|nix")
+UNWANTED = re.compile(
+    r"g?cc|[cg]\+\+|clang.*|ld|as|make|pip3?(\.\d+)?|uv|pytest|ruff|mypy|git|curl|perl|nix|[Aa]ctivate.*"
+)
 """Programs that a server has no use for, wherever they lie."""
 
 OURS = {"ibutsu-core", "ibutsu-server"}
