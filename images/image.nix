@@ -69,6 +69,7 @@ in
   bill = sbom {
     inherit name title;
     inherit (project) version;
+    set = role;
     closure = [
       environment
       cacert

@@ -8,33 +8,15 @@
   images,
 }:
 let
-  overlay =
-    platform:
-    builtins.toJSON {
-      apiVersion = "kustomize.config.k8s.io/v1beta1";
-      kind = "Kustomization";
-      resources = [ "../manifests/overlays/${platform}" ];
-      images = map (image: {
-        inherit (image) name;
-        newTag = image.tag;
-      }) (lib.attrValues images);
-    };
+  # The asterisk keeps the registry that the component names.
+  tagged = map (image: "${image.name}=*:${image.tag}") (lib.attrValues images);
 in
-runCommand "ibutsu-manifests" { nativeBuildInputs = [ kustomize ]; } (
-  ''
-    cp -r --no-preserve=mode ${root + "/manifests"} manifests
-    mkdir $out tagged
-  ''
-  +
-    lib.concatMapStrings
-      (platform: ''
-            substituteInPlace manifests/overlays/${platform}/kustomization.yaml \
-          --replace-fail "  - ../../components/secrets" ""
-        echo ${lib.escapeShellArg (overlay platform)} > tagged/kustomization.yaml
-            kustomize build tagged > $out/${platform}.yaml
-      '')
-      [
-        "kubernetes"
-        "openshift"
-      ]
-)
+runCommand "ibutsu-manifests" { nativeBuildInputs = [ kustomize ]; } ''
+  cp -r --no-preserve=mode ${root + "/manifests"} manifests
+  (cd manifests/components/images && kustomize edit set image ${lib.escapeShellArgs tagged})
+  mkdir $out
+  for overlay in manifests/overlays/*; do
+    substituteInPlace $overlay/kustomization.yaml --replace-fail "  - ../../components/secrets" ""
+    kustomize build $overlay > $out/''${overlay##*/}.yaml
+  done
+''

@@ -1,22 +1,23 @@
 """Write the CycloneDX bill of materials of an image to standard output.
 
-A store path that holds the metadata of Python distributions stands for those, by their wheels' metadata; any other
-stands for a package of nixpkgs, by its name. The same store paths give the same bill: it holds no clock.
+A store path that holds the metadata of Python distributions stands for those, by their wheels' metadata and hashes; any
+other stands for a package of nixpkgs, by its name. The same store paths give the same bill: it holds no clock.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import re
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
 from cyclonedx.contrib.license.factories import LicenseFactory
-from cyclonedx.model import Property
+from cyclonedx.model import HashAlgorithm, HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.license import License
@@ -46,8 +47,8 @@ def licenses_of(distribution: metadata.Distribution) -> list[License]:
     return [factory.make_with_name(name.rpartition(" :: ")[2]) for name in classifiers]
 
 
-def of_distribution(distribution: metadata.Distribution, path: Path) -> Component:
-    """Return the component of a Python distribution."""
+def of_distribution(distribution: metadata.Distribution, path: Path, hashes: Mapping[str, str]) -> Component:
+    """Return the component of a Python distribution, with the hash of its wheel if that is among the hashes."""
     name, version = re.sub(r"[-_.]+", "-", distribution.name).lower(), distribution.version
     return Component(
         type=ComponentType.LIBRARY,
@@ -56,6 +57,7 @@ def of_distribution(distribution: metadata.Distribution, path: Path) -> Componen
         bom_ref=f"{path.name}#{name}",
         purl=PackageURL("pypi", None, name, version),
         licenses=licenses_of(distribution),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=hashes[name])] if name in hashes else [],
         properties=[Property(name="nix:store-path", value=str(path))],
     )
 
@@ -76,23 +78,23 @@ def of_package(path: Path) -> Component:
     )
 
 
-def components(path: Path) -> Iterator[Component]:
+def components(path: Path, hashes: Mapping[str, str]) -> Iterator[Component]:
     """Yield the components that a store path stands for."""
     # An environment links to the metadata of what is in other store paths.
     own = [info for info in sorted(path.glob("lib/python*/site-packages/*.dist-info")) if not info.is_symlink()]
     for info in own:
-        yield of_distribution(metadata.Distribution.at(info), path)
+        yield of_distribution(metadata.Distribution.at(info), path, hashes)
     if not own:
         yield of_package(path)
 
 
-def bill(name: str, version: str, title: str, paths: list[Path]) -> str:
-    """Return the bill of the image whose closure the store paths are, as JSON."""
+def bill(name: str, version: str, title: str, paths: list[Path], hashes: Mapping[str, str]) -> str:
+    """Return the bill of the image whose closure the store paths are, as JSON; the hashes are its wheels', by name."""
     image = Component(
         type=ComponentType.CONTAINER, name=name, version=version, description=title, bom_ref=name,
         purl=PackageURL("oci", None, name, qualifiers={"tag": version}),
     )  # fmt: skip
-    found = [component for path in sorted(paths) for component in components(path)]
+    found = [component for path in sorted(paths) for component in components(path, hashes)]
     bom = Bom(
         components=found,
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, "\n".join([name, version, *sorted(map(str, paths))])),
@@ -109,9 +111,11 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--title", required=True)
     parser.add_argument("store_paths", type=Path, help="a file with a store path on each line")
+    parser.add_argument("hashes", type=Path, help="a JSON object: the SHA-256 of each wheel, by its package's name")
     arguments = parser.parse_args()
     paths = [Path(line) for line in arguments.store_paths.read_text(encoding="utf-8").splitlines()]
-    print(bill(arguments.name, arguments.version, arguments.title, paths))
+    hashes = json.loads(arguments.hashes.read_text(encoding="utf-8"))
+    print(bill(arguments.name, arguments.version, arguments.title, paths, hashes))
 
 
 if __name__ == "__main__":

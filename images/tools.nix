@@ -4,7 +4,6 @@
   stdenv,
   patchelf,
   removeReferencesTo,
-  coreutils,
   postgresql,
   redis,
 }:
@@ -41,7 +40,17 @@ let
     };
 in
 {
-  env = program "env" coreutils;
+  # nixpkgs' own is the whole of coreutils in one program, with the libraries of all.
+  env = stdenv.mkDerivation {
+    name = "ibutsu-env";
+    dontUnpack = true;
+    installPhase = ''
+      runHook preInstall
+      mkdir -p $out/bin
+      $CC -O2 -Wall -Wextra -Werror -o $out/bin/env ${./env.c}
+      runHook postInstall
+    '';
+  };
   psql = program "psql" postgresql;
   redis-cli = program "redis-cli" redis;
 }

@@ -46,6 +46,7 @@ let
   app = program: {
     type = "app";
     program = lib.getExe program;
+    meta = { inherit (program.meta) description; };
   };
   packages =
     each "image" "tarball"

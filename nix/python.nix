@@ -63,7 +63,7 @@ let
       native = pkgs.stdenv.hostPlatform.isLinux && wheel.platformTags != [ "any" ];
     in
     final.stdenv.mkDerivation {
-      pname = pypa.normalizePackageName entry.requirement.name;
+      pname = entry.requirement.name;
       inherit (wheel) version;
       src = pkgs.fetchurl { inherit (wheel) url sha256; };
       nativeBuildInputs = [ final.pyprojectWheelHook ] ++ lib.optional native pkgs.autoPatchelfHook;
@@ -74,6 +74,7 @@ let
       dontStrip = true;
       env.UV_COMPILE_BYTECODE = "0";
       postInstall = compile "$out/${python.sitePackages}";
+      passthru = { inherit (wheel) sha256; };
     };
 
   # One of our packages, from those of its files that `files` names.
@@ -114,6 +115,9 @@ rec {
   # The packages of a locked set, by name.
   names = set: map ({ requirement, ... }: requirement.name) (locked set);
 
+  # The SHA-256 of each one's wheel, by name.
+  hashes = set: lib.genAttrs (names set) (name: packages.${name}.sha256);
+
   ours = [
     packages.ibutsu-core
     packages.ibutsu-server
@@ -149,6 +153,7 @@ rec {
           done
         done
         chmod +x $out/bin/*
+        rm -r $out/bin/[Aa]ctivate* $out/include # For shells and compilers.
         find -L $out/${python.sitePackages}/ibutsu_* -name __pycache__ -prune -exec rm -r {} +
         $out/bin/python -m compileall -q -j 1 --invalidation-mode unchecked-hash $out/${python.sitePackages}/ibutsu_*
       '';

@@ -23,17 +23,24 @@ in
 {
   # The second build has another store path; where that stands aside, all is equal.
   reproducible = pkgs.runCommand "ibutsu-reproducible" { } ''
-    listing() {
+    listing() (
       hash=$(basename "$1" | cut -d - -f 1)
       cd "$1"
-      find . -type l -printf '%p -> %l\n' | sed "s/$hash//" | sort
+      find . -printf '%M %p %l\n' | sed "s/$hash//g" | sort
       find . -type f | sort | while IFS= read -r file; do
-        echo "$file $(sed "s/$hash//g" "$file" | sha256sum)"
+        sum=$(sed "s/$hash//g" "$file" | sha256sum)
+        echo "$sum $file"
       done
+    )
+    # What fails in <(…) goes unnoticed, and two empty listings are equal.
+    same() {
+      listing "$1" > first
+      listing "$2" > second
+      grep -q ^- first || { echo "There is no file in $1." && exit 1; }
+      diff first second || { echo "$1 and $2 differ." && exit 1; }
     }
-    ${lib.concatMapStrings (package: ''
-      diff <(listing ${package}) <(listing ${again package})
-    '') built}
+    ${lib.concatMapStrings (package: "same ${package} ${again package}\n") built}
+    ${lib.concatMapStrings (image: "diff ${image.bill} ${again image.bill}\n") (lib.attrValues images)}
     diff -r ${packages.images} ${again packages.images}
     touch $out
   '';

@@ -23,7 +23,12 @@ let
   shell =
     packages:
     pkgs.mkShell {
-      packages = [ environment ] ++ servers.packages ++ packages;
+      packages = [
+        environment
+        (lib.getBin pkgs.openssl)
+      ]
+      ++ servers.packages
+      ++ packages;
       env = servers.variables;
       shellHook = ''
         root=$(git rev-parse --show-toplevel 2> /dev/null || pwd)

@@ -6,11 +6,11 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from ibutsu_core.settings import Application
 from ibutsu_server.embedded.commands import COMMANDS
@@ -39,8 +39,13 @@ TROUBLESHOOTING = {
 }
 """The programs in /bin; there is no shell."""
 
-UNWANTED = re.compile(r"g?cc|[cg]\+\+|clang.*|ld|as|make|pip3?(\.\d+)?|uv|pytest|ruff|mypy|git|curl|perl|nix")
+UNWANTED = re.compile(
+    r"g?cc|[cg]\+\+|clang.*|ld|as|make|pip3?(\.\d+)?|uv|pytest|ruff|mypy|git|curl|perl|nix|[Aa]ctivate.*"
+)
 """Programs that a server has no use for, wherever they lie."""
+
+OURS = {"ibutsu-core", "ibutsu-server"}
+"""The distributions that no wheel of the lock is of."""
 
 PYTHON = re.compile(r"nix/store/[^/]+/lib/python3\.\d+/site-packages/")
 
@@ -51,14 +56,15 @@ def distributions(image: Image) -> set[str]:
     return {canonicalize_name(match[1]) for match in found if match}
 
 
-def locked(role: Application) -> set[str]:
-    """Return the distributions of the role's locked set, as the images' Python and system have them."""
-    text = (ROOT / f"requirements/{role}.txt").read_text()
-    requirements = map(Requirement, re.findall(r"^[^ #\n].*?==[^\\\n]+", text, re.MULTILINE))
+def locked(role: Application) -> dict[str, set[str]]:
+    """Return the hashes of each distribution of the role's locked set that the images' Python and system have."""
+    text = (ROOT / f"requirements/{role}.txt").read_text().replace("\\\n", "")
+    entries = (line.split(" --hash=sha256:") for line in text.splitlines())
+    requirements = {Requirement(entry): {digest.strip() for digest in digests} for entry, *digests in entries}
     environment = {"python_version": "3.13", "python_full_version": "3.13.0", "sys_platform": "linux"}
     return {
-        canonicalize_name(requirement.name)
-        for requirement in requirements
+        canonicalize_name(requirement.name): digests
+        for requirement, digests in requirements.items()
         if requirement.marker is None or requirement.marker.evaluate(environment)
     }
 
@@ -94,7 +100,7 @@ def test_no_clock_is_in_it(image: Image) -> None:
 
 
 def test_the_distributions_are_those_of_the_locked_set_and_ours(role: Application, image: Image) -> None:
-    assert distributions(image) == locked(role) | {"ibutsu-core", "ibutsu-server"}
+    assert distributions(image) == locked(role).keys() | OURS
 
 
 def test_flower_has_nothing_of_the_database_and_no_task(images: dict[Application, Image]) -> None:
@@ -144,11 +150,34 @@ def test_it_is_within_its_budget(role: Application, image: Image) -> None:
     assert sum(image.layers.values()) <= BUDGETS[role]
 
 
-def test_the_bill_of_materials_names_all_that_is_in_it(role: Application, image: Image) -> None:
+@pytest.fixture
+def components(image: Image) -> list[dict[str, Any]]:
+    """What the image's bill of materials names."""
     if not (path := os.environ.get("IBUTSU_BILLS")):
         pytest.skip("IBUTSU_BILLS names no bills; `nix build .#sboms` makes them")
-    components = json.loads((Path(path) / f"{image.name}.cdx.json").read_text())["components"]
+    found: list[dict[str, Any]] = json.loads((Path(path) / f"{image.name}.cdx.json").read_text())["components"]
+    return found
+
+
+def test_the_bill_of_materials_names_all_that_is_in_it(image: Image, components: list[dict[str, Any]]) -> None:
     stored = {prop["value"].rpartition("/")[2] for component in components for prop in component["properties"]}
     assert stored == image.store_paths
     wheels = {component["name"] for component in components if component["purl"].startswith("pkg:pypi/")}
     assert wheels == distributions(image)
+
+
+def test_the_bill_has_the_hash_of_each_wheel_as_the_lock_has_it(
+    role: Application, components: list[dict[str, Any]]
+) -> None:
+    paths = json.loads((ROOT / "requirements/wheels.json").read_text())
+    hashes = locked(role)
+    for component in components:
+        name, found = component["name"], component.get("hashes")
+        if name in OURS or not component["purl"].startswith("pkg:pypi/"):
+            assert found is None, name
+            continue
+        (digest,) = found
+        assert digest["alg"] == "SHA-256", name
+        assert digest["content"] in hashes[name], name
+        wheel, version, *_ = parse_wheel_filename(paths[digest["content"]].rpartition("/")[2])
+        assert (wheel, str(version)) == (name, component["version"])

@@ -186,6 +186,9 @@ def test_the_troubleshooting_of_the_database_works_inside(system: System, role: 
     container, environment = system.containers[role], system.environment
     shown = container.run("env")
     assert f"POSTGRESQL_HOST={environment['POSTGRESQL_HOST']}\n" in shown.stdout
+    changed = container.run("env", "GREETING=Hello = world", "python", "-c", "import os; print(os.environ['GREETING'])")
+    assert changed.stdout == "Hello = world\n", changed.stderr
+    assert container.run("env", "no-such-program").returncode == 127
     command = ["psql", "-h", environment["POSTGRESQL_HOST"], "-p", environment["POSTGRESQL_PORT"]]
     command += ["-U", environment["POSTGRESQL_USER"], "-d", environment["POSTGRESQL_DATABASE"], "-c", "SELECT 1"]
     password = {"PGPASSWORD": environment["POSTGRESQL_PASSWORD"]}

@@ -12,6 +12,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+HASHES = {"celery": "c" * 64, "mypy": "d" * 64}
+
 SBOM = runpy.run_path(str(Path(__file__).parent.parent.parent / "images/sbom.py"))
 
 
@@ -41,7 +43,7 @@ def store(tmp_path: Path) -> Path:
 def bill(store: Path) -> str:
     """Return what the script writes."""
     paths = [Path(line) for line in store.read_text().splitlines()]
-    text: str = SBOM["bill"]("ibutsu-worker", "0.1.0", "Ibutsu worker", paths)
+    text: str = SBOM["bill"]("ibutsu-worker", "0.1.0", "Ibutsu worker", paths, HASHES)
     return text
 
 
@@ -78,6 +80,14 @@ def test_packages_and_distributions_are_named_with_version_and_licence(store: Pa
     assert "BSD" in json.dumps(licenses["celery"])
     (dependency,) = (entry for entry in document["dependencies"] if entry["ref"] == "ibutsu-worker")
     assert sorted(dependency["dependsOn"]) == sorted(component["bom-ref"] for component in document["components"])
+
+
+def test_a_distribution_has_the_hash_of_its_wheel_and_what_is_of_no_wheel_has_none(store: Path) -> None:
+    found = {component["name"]: component.get("hashes") for component in json.loads(bill(store))["components"]}
+    assert {name: hashes for name, hashes in found.items() if hashes} == {
+        name: [{"alg": "SHA-256", "content": digest}] for name, digest in HASHES.items()
+    }
+    assert {"ibutsu-core", "openssl"} <= found.keys()
 
 
 def test_the_same_store_paths_give_the_same_bill(store: Path) -> None:
