@@ -158,8 +158,17 @@ def stalled_to(server: str) -> Begin:
 
 
 def kill_child(world: World) -> None:
-    for child in world.worker().children():
-        child.kill()
+    world.wait(lambda: _kill(world.worker().children()), "a child to kill")
+
+
+def _kill(children: list[psutil.Process]) -> int:
+    """Kill them, and return how many were there to be killed."""
+    killed = 0
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+            killed += 1
+    return killed
 
 
 def kill(name: str) -> Callable[[World], None]:
@@ -189,7 +198,8 @@ def memory_short(world: World) -> Iterator[None]:
         main = psutil.Process(world.worker().process.pid)
         family = [main, *main.children(recursive=True)]
         for process in family:
-            (group / "cgroup.procs").write_text(str(process.pid))
+            with contextlib.suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(process.pid))
         # What was used before stays in the old group: only what is asked for from now on counts.
         (group / limit).write_text(str(4 << 20))
         yield

@@ -101,11 +101,11 @@ def test_a_lock_that_outlives_its_worker_for_a_moment_is_waited_for(engine: sa.E
     def hold() -> None:
         with claimed(engine, sent):
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    entered.wait(10)
+    assert entered.wait(60)
     threading.Timer(0.5, leave.set).start()
     with claimed(engine, sent) as claim:
         claim.finish({})
