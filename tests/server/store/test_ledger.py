@@ -199,7 +199,7 @@ def test_a_slot_is_known_as_lost_once_it_has_had_time_to_be_taken_over(engine: s
     assert not lost()
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.integers(0, 800), st.booleans()), max_size=12))
 def test_old_rows_go_but_for_each_entrys_newest_slot_and_its_last_success(
     session: Session, history: list[tuple[str | None, int, bool]]
