@@ -26,7 +26,7 @@ from ibutsu_server.embedded import postgres, redis
 from ibutsu_server.store import accounts, migrate
 
 # Machines are shared and noisy, so no test asserts a time.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 # A pytest that a test starts is no worker of pytest-xdist.

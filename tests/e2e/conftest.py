@@ -47,7 +47,7 @@ class System:
                 cwd=directory, env={**environment, "NO_COLOR": "1"}, stdout=output, stderr=output,
             )  # fmt: skip
         self.children: list[psutil.Process] = []
-        self.api = httpx.Client()
+        self.api = httpx.Client(timeout=60)
 
     def wait(self) -> None:
         """Wait until the final table is printed, and note all processes."""
@@ -100,7 +100,7 @@ class System:
         """Press Ctrl-C, and see that nothing is left."""
         self.stop()
         assert self.process.returncode == 0, self.output.read_text()
-        _gone, alive = psutil.wait_procs(self.children, timeout=2)
+        _gone, alive = psutil.wait_procs(self.children, timeout=30)
         assert not alive
 
     @contextlib.contextmanager
@@ -125,7 +125,7 @@ class System:
     def run_task(self, task: str) -> None:
         """Have a worker run the task, as an administrator does."""
         body = {"token": self.local["token"], "task": task, "params": {}}
-        assert httpx.post(f"{self.local['url']}/admin/run-task", json=body).status_code == 202
+        assert httpx.post(f"{self.local['url']}/admin/run-task", json=body, timeout=60).status_code == 202
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen([str(REGISTRY), "serve", configuration], stdout=log, stderr=log)
     try:
         host, port = address.split(":")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 socket.create_connection((host, int(port)), timeout=1).close()
@@ -57,7 +57,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def push(*arguments: str, images: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def push(*arguments: str, images: str | None = None) -> subprocess.CompletedProc
 
 def tags(registry: str, name: str) -> set[str]:
     """Return the tags that the registry has of an image."""
-    answer = httpx.get(f"http://{registry}/v2/ibutsu/{name}/tags/list")
+    answer = httpx.get(f"http://{registry}/v2/ibutsu/{name}/tags/list", timeout=60)
     return set(answer.json()["tags"]) if answer.status_code == 200 else set()
 
 
@@ -85,7 +85,7 @@ def test_images_are_pushed_once_by_content_and_by_version(registry: str, images:
     for image in images.values():
         assert tags(registry, image.name) == {image.tag, image.version}
         url = f"http://{registry}/v2/ibutsu/{image.name}/manifests/{image.tag}"
-        answer = httpx.head(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
+        answer = httpx.head(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"}, timeout=60)
         assert answer.headers["Docker-Content-Digest"] == image.digest
 
     second = push(f"{registry}/ibutsu")

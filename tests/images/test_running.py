@@ -131,7 +131,7 @@ def system(
 def answers(url: str) -> bool:
     """Tell whether the page is there."""
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -175,8 +175,8 @@ def test_the_probes_are_answered(system: System) -> None:
 
 
 def test_flower_answers_with_its_password_only(system: System) -> None:
-    assert httpx.get(f"{system.flower}/workers").status_code == 401
-    page = httpx.get(f"{system.flower}/workers", auth=("flower", "secret"))
+    assert httpx.get(f"{system.flower}/workers", timeout=60).status_code == 401
+    page = httpx.get(f"{system.flower}/workers", auth=("flower", "secret"), timeout=60)
     assert page.status_code == 200
     assert "celery@" in page.text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ibutsu_core.settings import DatabaseSettings
+from ibutsu_core.celery_utils import create_broker_celery_app
+from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.store import local, projects, uploads
 from ibutsu_server.store.database import create_engine
 from ibutsu_server.store.models import Import, User
@@ -86,7 +88,7 @@ def worker(environment: dict[str, str], directory: Path, *arguments: str) -> Ite
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -120,8 +122,20 @@ def shared_worker(
     """An ordinary worker, since it takes seconds to start one."""
     database = databases.take()
     with worker(environment_of(database, redis_server), tmp_path_factory.mktemp("worker")) as log:
+        _forget_repair(redis_server, log)
         yield SharedWorker(database, log)
     databases.put_back(database)
+
+
+def _forget_repair(broker_url: str, log: Path) -> None:
+    """Have the worker forget the repair that it has sent at its start, which would come in the middle of a test."""
+    received = re.compile(r"sync_aborted_runs\[(\S+)\] received")
+    wait_for(lambda: received.search(log.read_text()), log)
+    with create_broker_celery_app(
+        "tests", settings=CelerySettings(broker_url=broker_url, result_backend=broker_url)
+    ) as celery:
+        for task_id in received.findall(log.read_text()):
+            assert celery.control.revoke(task_id, reply=True, timeout=60, limit=1), log.read_text()
 
 
 @pytest.fixture
@@ -142,7 +156,7 @@ def logged(shared_worker: SharedWorker) -> Callable[[], str]:
     return read
 
 
-def wait_for(condition: Callable[[], object], log: Path | None = None, *, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], log: Path | None = None, *, seconds: float = 120) -> None:
     """Wait until the condition holds; shows the log when it never does."""
     deadline = time.monotonic() + seconds
     while not condition():

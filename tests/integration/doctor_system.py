@@ -86,7 +86,7 @@ def process(command: tuple[str, ...], environment: dict[str, str], log: Path) ->
     finally:
         end(started)
         try:
-            started.wait(20)
+            started.wait(60)
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
@@ -95,7 +95,7 @@ def process(command: tuple[str, ...], environment: dict[str, str], log: Path) ->
 def answers(url: str) -> bool:
     """Whether something answers there, and has no fault of its own."""
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code < 500
+        return httpx.get(url, timeout=60).status_code < 500
     return False
 
 

@@ -133,7 +133,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.Error):
             child.kill()
     process.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + READY_SECONDS
     while any(runs(child) for child in killed):
         assert time.monotonic() < deadline
         time.sleep(0.01)

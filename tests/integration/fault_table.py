@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import re
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from fault_clock import Clock, unmovable
 from fault_network import cut, uncuttable
 from fault_poison import POISON
 from fault_world import World
+from ibutsu_core import queues
 from ibutsu_core.celery_utils import QUEUE
 
 Begin = Callable[[World], AbstractContextManager[None]]
@@ -158,8 +160,17 @@ def stalled_to(server: str) -> Begin:
 
 
 def kill_child(world: World) -> None:
-    for child in world.worker().children():
-        child.kill()
+    world.wait(lambda: _kill(world.worker().children()), "a child to kill")
+
+
+def _kill(children: list[psutil.Process]) -> int:
+    """Kill them, and return how many were there to be killed."""
+    killed = 0
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+            killed += 1
+    return killed
 
 
 def kill(name: str) -> Callable[[World], None]:
@@ -175,7 +186,7 @@ def terminate_worker(world: World) -> None:
     """End it as a pod is ended, and start another."""
     worker = world.worker()
     worker.process.terminate()
-    worker.process.wait(60)
+    worker.process.wait(120)
     worker.start()
 
 
@@ -189,7 +200,8 @@ def memory_short(world: World) -> Iterator[None]:
         main = psutil.Process(world.worker().process.pid)
         family = [main, *main.children(recursive=True)]
         for process in family:
-            (group / "cgroup.procs").write_text(str(process.pid))
+            with contextlib.suppress(ProcessLookupError):
+                (group / "cgroup.procs").write_text(str(process.pid))
         # What was used before stays in the old group: only what is asked for from now on counts.
         (group / limit).write_text(str(4 << 20))
         yield
@@ -243,13 +255,28 @@ def clock_moved(ahead: int) -> Begin:
     return happens
 
 
-def poison(world: World) -> None:
-    """Put each on the queue twice, so that both workers meet some."""
-    messages = [make() for make in POISON.values()] * 2
+@contextlib.contextmanager
+def poison(world: World) -> Iterator[None]:
+    """Put each on the queue twice, so that both workers meet some; they are to keep none of them in hand."""
+    messages = [make() for make in [*POISON.values()] * 2]
     random.Random(0).shuffle(messages)
     for message in messages:
         world.queue.lpush(QUEUE, message)
         time.sleep(0.05)
+    yield
+    # It comes behind them all.
+    world.import_one()
+    tags = {found[1] for found in map(DELIVERY_TAG.search, map(str, messages)) if found}
+    assert len(tags) > len(POISON), "most can be taken in hand"
+    world.wait(lambda: not tags & _in_hand(world), "a poison message stays in a worker's hands")
+
+
+DELIVERY_TAG = re.compile(r'"delivery_tag": "([0-9a-f-]{36})"')
+
+
+def _in_hand(world: World) -> set[str]:
+    keys: Any = world.queue.hkeys(queues.UNACKNOWLEDGED)
+    return {key.decode() for key in keys}
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -279,5 +306,5 @@ FAULTS: tuple[Fault, ...] = (
           impossible=lambda _world: unmovable()),
     Fault("a worker's and the scheduler's clock goes back by 26 hours, and forward", clock_moved(-DAY),
           impossible=lambda _world: unmovable()),
-    Fault("poison messages", at_once(poison), lasts=False),
+    Fault("poison messages", poison, lasts=False),
 )  # fmt: skip

@@ -34,6 +34,9 @@ pytestmark = pytest.mark.slow
 NOW = dt.datetime.now(dt.UTC)
 HOUR = dt.timedelta(hours=1)
 
+ATTEMPTS = 5
+"""At an examination, which gives a worker and a server two seconds; those of a busy machine may need more."""
+
 Until = Callable[..., None]
 
 
@@ -112,13 +115,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_of_a_healthy_system_every_check_is_fine(system: System, until: Until) -> None:
     until(lambda: system.run()["maintenance"][0]["status"] == "ok")
-    found = system.run()
-    assert [one for findings in found.values() for one in findings if one["status"] != "ok"] == []
+    for _ in range(ATTEMPTS):
+        found = system.run()
+        unwell = [one for findings in found.values() for one in findings if one["status"] != "ok"]
+        if not unwell:
+            break
+    assert unwell == []
     assert len(found) > 20
     environment = {**os.environ, **system.environment}
     command = [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", "doctor"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120)
+        if done.returncode == 0:
+            break
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = done.stdout.splitlines()
     assert lines[-1] == f"{len(lines) - 1} fine."
     # Without a terminal there are no colours.
@@ -217,8 +227,11 @@ def test_what_the_environment_says_wrong_is_named_with_its_mend(system: System, 
 
 
 def named(system: System, fault: Fault, **variables: str) -> None:
-    findings = system.run(**variables)[fault.check]
-    found = [one for one in findings if fault.said in one["message"]]
+    for _ in range(ATTEMPTS):
+        findings = system.run(**variables)[fault.check]
+        found = [one for one in findings if fault.said in one["message"]]
+        if found:
+            break
     assert found, findings
     assert found[0]["status"] == fault.status
     assert found[0]["cause"]
@@ -298,7 +311,8 @@ def insert_slots(**changes: Any) -> Callable[[DatabaseSettings], None]:
 
     def insert(database: DatabaseSettings) -> None:
         for entry in beat_entries():
-            slot = latest_due(entry.schedule, NOW)
+            # Not of when the tests were collected: a slot is overdue a quarter of an hour after the next one.
+            slot = latest_due(entry.schedule, dt.datetime.now(dt.UTC))
             row = {"id": str(uuid.uuid4()), "entry": entry.name, "task": entry.task, "task_id": "x", "slot": slot,
                    "started": slot, "finished": slot, "attempts": 1, "worker": "celery@w"}  # fmt: skip
             row |= changes if entry.name == "sync-aborted-runs" else {}
@@ -406,7 +420,10 @@ def test_an_open_flower_is_named(system: System, tmp_path: Path, until: Until) -
 
 def test_in_flowers_environment_what_needs_a_database_is_skipped(system: System) -> None:
     lacking = {name: "" for name in system.environment if name.startswith("POSTGRESQL_")}
-    found = system.run(**lacking)
+    for _ in range(ATTEMPTS):
+        found = system.run(**lacking)
+        if found["workers"][0]["status"] == "ok":
+            break
     assert found["environment"][0]["status"] == found["workers"][0]["status"] == "ok"
     assert found["database"][0]["status"] == "skipped"
     assert "Flower's environment" in found["database"][0]["message"]

@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from redis import Redis
 from sqlalchemy.orm import Session
 
-from fault_processes import READY_SECONDS, Server, Worker
+from fault_processes import READY_SECONDS, Server, Worker, runs
 from fault_reports import Content, Counts, contents, read, stored
 from ibutsu_core.settings import CelerySettings
 from ibutsu_server.api.broker import Broker
@@ -35,7 +36,7 @@ UPLOADS = 40
 QUEUED = 2
 
 END_SECONDS = 240
-BUSY_SECONDS = 15
+BUSY_SECONDS = 30
 
 COUNTS = """
     SELECT id, sum(runs), sum(results), sum(artifacts), sum(chunks) FROM (
@@ -130,8 +131,9 @@ class World:
         if kind == "worker":
             worker.kill()
             worker.start()
-        elif children := worker.children():
-            self._draw.choice(children).kill()
+        elif children := [child for child in worker.children() if runs(child)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._draw.choice(children).kill()
 
     def feed(self, wanted: int) -> None:
         """Upload as many reports as the queue lacks to have that many."""

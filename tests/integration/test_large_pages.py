@@ -40,7 +40,7 @@ def test_a_large_page_is_made_by_a_worker(
     api.register(app)
     client = app.test_client()
     task_id = client.get(f"/api/run?{filters}&pageSize=501", headers=headers).get_json()["task_id"]
-    for _ in range(300):
+    for _ in range(1200):
         answer = client.get(f"/api/task/{task_id}", headers=headers)
         if answer.status_code != 206:
             break

@@ -69,6 +69,7 @@ def test_all_that_the_processes_say_is_json_and_no_secret(
     running = {"worker": worker, "scheduler": scheduler, "flower": flower, "api": api}
     try:
         until(lambda: worker.says(" ready.") and scheduler.says("beat_schedule") and api.says("Listening at"))
+        until(lambda: flower.says("Visit me at"))
         celery: Celery = create_broker_celery_app(
             "tests", settings=CelerySettings(broker_url=broker_url, result_backend=broker_url)
         )

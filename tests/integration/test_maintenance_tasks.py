@@ -33,7 +33,7 @@ def call(session: Session, broker_url: str) -> Callable[..., Any]:
     celery: Celery = create_broker_celery_app("tests", settings=settings)
 
     def call(name: str, *args: object, **kwargs: object) -> Any:
-        return celery.send_task(f"ibutsu_server.tasks.{name}", args, kwargs).get(timeout=30)
+        return celery.send_task(f"ibutsu_server.tasks.{name}", args, kwargs).get(timeout=120)
 
     return call
 

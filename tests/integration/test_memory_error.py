@@ -42,4 +42,4 @@ def test_a_task_without_memory_fails_and_its_worker_goes_on(
     finally:
         app.close()
         worker.terminate()
-        worker.wait(30)
+        worker.wait(60)

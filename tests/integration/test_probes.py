@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import signal
 import subprocess
@@ -31,13 +32,16 @@ COMMANDS = {
                 "--config", "python:ibutsu_server.gunicorn_config", "ibutsu_server:backend_app"],
 }  # fmt: skip
 
+THREADS = 4
+"""Of the API, in both its processes."""
+
 HANGING = """
 import signal, time
 from ibutsu_server import worker_app
 from ibutsu_server.ops import health
 
 health.HANG = 1.0
-signal.signal(signal.SIGUSR2, lambda *_: time.sleep(4))
+signal.signal(signal.SIGUSR2, lambda *_: time.sleep(10))
 """
 """A worker whose main loop hangs for a while when it is told to."""
 
@@ -54,10 +58,15 @@ class Process:
         found = re.search(r"Health is answered at port (\d+)", self.log.read_text())
         return f"http://127.0.0.1:{found[1]}" if found else None
 
-    def probe(self, path: str, *, timeout: float = 30) -> tuple[int, str]:
+    def probe(self, path: str) -> tuple[int, str]:
         """Return the status and the message of a probe."""
-        answer = httpx.get(f"{self.url()}{path}", timeout=timeout)
+        answer = httpx.get(f"{self.url()}{path}", timeout=30)
         return answer.status_code, answer.json()["message"]
+
+    def says(self, path: str, status: int, pattern: str) -> bool:
+        """Whether a probe has that status, and the pattern in its message."""
+        found, message = self.probe(path)
+        return found == status and re.search(pattern, message) is not None
 
     def ready(self) -> bool:
         """Whether it is ready."""
@@ -84,7 +93,7 @@ def start(environment: dict[str, str], tmp_path: Path, until: Until) -> Start:
             yield process
         finally:
             child.send_signal(signal.SIGTERM)
-            child.wait(30)
+            child.wait(60)
 
     return start
 
@@ -99,8 +108,8 @@ def test_neither_worker_nor_scheduler_is_dead_while_redis_is_away_and_both_are_r
         with start("worker", **variables) as worker, start("scheduler", **variables) as scheduler:
             server.suspend()
             for process in (worker, scheduler):
-                until(lambda process=process: not process.ready(), process.log)  # type: ignore[misc]
-                assert "does not answer within 2 s" in process.probe("/readyz")[1]
+                silent = functools.partial(process.says, "/readyz", 503, "does not answer within 2 s")
+                until(silent, process.log)
                 assert process.probe("/healthz")[0] == 200
             server.resume()
             for process in (worker, scheduler):
@@ -126,17 +135,28 @@ def test_the_api_is_not_dead_while_all_its_threads_wait_for_the_database(
             server = _server_at(database.port)
             stopped = [server, *server.children(recursive=True)]
             for one in stopped:
-                one.suspend()
+                with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go.
+                    one.suspend()
             try:
-                waiting = [pool.submit(httpx.post, f"{address}/api/login", json=login, timeout=60) for _ in range(16)]
+                # That comes first, for the API gives up a connection to the database that takes too long.
                 until(lambda: api.probe("/readyz")[0] == 503, api.log)
+                waiting = [pool.submit(httpx.post, f"{address}/api/login", json=login, timeout=120) for _ in range(16)]
+                until(lambda: _connected(api, database.port) >= THREADS, api.log)
+                assert api.probe("/healthz")[0] == 200
                 assert not any(each.done() for each in waiting)
-                assert api.probe("/healthz", timeout=5)[0] == 200
             finally:
                 for one in stopped:
-                    one.resume()
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.resume()
             until(api.ready, api.log)
-            assert {each.result().status_code for each in waiting} <= {401, 429}
+            assert {each.result().status_code for each in waiting} <= {401, 429, 503}
+
+
+def _connected(api: Process, port: int) -> int:
+    """Return how many connections to the port there are of the processes that answer requests."""
+    children = psutil.Process(api.process.pid).children()
+    connections = [one for child in children for one in child.net_connections("tcp")]
+    return sum(bool(one.raddr) and one.raddr.port == port for one in connections)
 
 
 def _server_at(port: int) -> psutil.Process:
@@ -154,10 +174,11 @@ def test_a_main_loop_that_hangs_is_dead_says_where_and_lives_again(
     path = f"{tmp_path}:{environment.get('PYTHONPATH', '')}"
     command = ["-m", "celery", "--app", "hanging:worker_app", "worker"]
     with start("worker", command, PYTHONPATH=path) as worker:
-        assert worker.probe("/healthz")[0] == 200
+        # On a busy machine a turn may take longer than the second that this worker gives it.
+        until(lambda: worker.probe("/healthz")[0] == 200)
         worker.process.send_signal(signal.SIGUSR2)
-        until(lambda: worker.probe("/healthz")[0] == 503)
-        assert re.search(r"has not turned for \d+ s: it is in <lambda> \(.*hanging.py:7\)", worker.probe("/healthz")[1])
+        where = r"has not turned for \d+ s: it is in <lambda> \(.*hanging.py:7\)"
+        until(lambda: worker.says("/healthz", 503, where))
         until(lambda: worker.probe("/healthz")[0] == 200)
 
 
@@ -199,4 +220,8 @@ def _children_without(port: int, worker: Process) -> bool:
 
 
 def _listening(process: psutil.Process) -> list[int]:
-    return [one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+    try:
+        connections = process.net_connections("tcp")
+    except psutil.NoSuchProcess:  # PostgreSQL's own come and go.
+        return []
+    return [one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN]

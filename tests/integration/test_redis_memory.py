@@ -56,9 +56,10 @@ def test_the_memory_of_redis_is_flat_while_reports_are_imported(
         before, keys = settled()
         for _ in range(3):
             batch()
-        after, keys_after = settled()
+        after, _keys = settled()
+    # A lock of Kombu's comes and goes.
+    until(lambda: int(client.dbsize()) <= keys)  # type: ignore[arg-type]
     client.close()
-    assert keys_after <= keys
     # A result has about a kilobyte, and there were 120.
     assert after - before < 80_000
 

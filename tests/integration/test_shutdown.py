@@ -109,7 +109,7 @@ def test_what_cannot_be_finished_in_time_goes_to_another_worker_at_once_and_coun
             worker.send_signal(signal.SIGQUIT)
         wait_for_end(worker, until, log)
         print(f"handed back and ended in {time.monotonic() - began:.1f} s")
-    assert not any(runs(child) for child in children)
+    until(lambda: not any(runs(child) for child in children))
     assert (scene.redis.llen(QUEUE), scene.redis.hlen(queues.UNACKNOWLEDGED)) == (3, 0), "both, and the repair"
     first, _second = scene.imports()
     assert (first.status, first.attempts, first.lost, first.error) == ("pending", 1, 0, SENTENCE)

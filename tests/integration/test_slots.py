@@ -195,8 +195,8 @@ def test_a_slot_whose_worker_is_killed_and_then_its_database_in_its_middle_is_ta
             until(lambda: [row.attempts for row in ledger_of(session)] == [3], log)
             (row,) = ledger_of(session)
             assert row.error and row.error.startswith(("AdminShutdown: ", "OperationalError: "))
-        assert outcome.get(timeout=30)["artifacts"] == 0
-        assert "did it, from" in send().get(timeout=30)["taken"]
+        assert outcome.get(timeout=120)["artifacts"] == 0
+        assert "did it, from" in send().get(timeout=120)["taken"]
     (row,) = ledger_of(session)
     assert (row.status, row.attempts, row.bytes) == ("done", 3, 0)
     assert row.counts and {"runs", "results", "artifacts"} < row.counts.keys()
@@ -207,8 +207,8 @@ def test_what_fails_and_what_is_sent_by_hand_is_in_the_ledger_too(
 ) -> None:
     with start_worker():
         with pytest.raises(Exception, match="never less than 2 months"):
-            celery.send_task("ibutsu_server.tasks.db.prune_old_files", (1,)).get(timeout=30)
-        celery.send_task("ibutsu_server.tasks.db.prune_old_import_files", (1,)).get(timeout=30)
+            celery.send_task("ibutsu_server.tasks.db.prune_old_files", (1,)).get(timeout=120)
+        celery.send_task("ibutsu_server.tasks.db.prune_old_import_files", (1,)).get(timeout=120)
     rows = session.scalars(sa.select(Maintenance).order_by(Maintenance.started)).all()
     assert [(row.status, row.slot, row.entry) for row in rows] == [("error", None, None), ("done", None, None)]
     assert rows[0].error == "The retention of artifacts is 1 month, but never less than 2 months."

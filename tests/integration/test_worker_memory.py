@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -27,8 +28,12 @@ def report(tests: int) -> bytes:
 
 def workers() -> set[psutil.Process]:
     """Return the processes of all workers of this process, those that modules of tests share among them."""
-    children = psutil.Process().children(recursive=True)
-    return {process for process in children if "ibutsu_server:worker_app" in process.cmdline()}
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go.
+            if "ibutsu_server:worker_app" in process.cmdline():
+                found.add(process)
+    return found
 
 
 @pytest.mark.slow

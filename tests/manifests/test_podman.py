@@ -141,7 +141,7 @@ def until(answers: Callable[[], bool], podman: Podman) -> None:
 def answers(url: str) -> bool:
     """Tell whether a probe there succeeds."""
     try:
-        return httpx.get(url).is_success
+        return httpx.get(url, timeout=60).is_success
     except httpx.TransportError:
         return False
 
@@ -193,13 +193,14 @@ def test_the_rendered_pods_work_together(
     # As docs/operations.md has it.
     command = ["ibutsu", "token", "create", "--email=ops@example.com", "--superadmin"]
     token = podman("exec", "ibutsu-backend-ibutsu-backend", *command).strip()
-    with httpx.Client(base_url=f"http://127.0.0.1:{api}/api", headers={"Authorization": f"Bearer {token}"}) as client:
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{api}/api", headers=headers, timeout=60) as client:
         project = client.post("/project", json={"name": "tried"}).raise_for_status().json()["id"]
         files = {"importFile": ("report.xml", JUNIT)}
         upload = client.post("/import", data={"project": project}, files=files).raise_for_status().json()["id"]
         until(lambda: client.get(f"/import/{upload}").json()["status"] == "done", podman)
     login = secrets["flower"]["basic-auth"].split(":")
-    workers = httpx.get(f"http://127.0.0.1:{flower}/api/workers?refresh=1", auth=(login[0], login[1]))
+    workers = httpx.get(f"http://127.0.0.1:{flower}/api/workers?refresh=1", auth=(login[0], login[1]), timeout=60)
     assert len(workers.raise_for_status().json()) == 1
 
     assert "beat_schedule: prune-old-runs" in podman.logs("ibutsu-scheduler-ibutsu-scheduler")

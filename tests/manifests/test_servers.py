@@ -34,7 +34,7 @@ def running(command: list[str], environ: dict[str, str], directory: Path) -> Ite
             yield process
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def until(answers: Callable[[], bool], process: subprocess.Popen[bytes], directory: Path) -> None:

@@ -34,4 +34,4 @@ def gunicorn(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[str,
             yield found[1], int(found[2])
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)

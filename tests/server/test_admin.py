@@ -28,7 +28,7 @@ def ibutsu(environment: dict[str, str], tmp_path: Path) -> Command:
         return subprocess.run(
             [sys.executable, "-W", "error", "-m", "ibutsu_server.cli", *arguments],
             env={key: value for key, value in (only | variables).items() if value},
-            cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            cwd=tmp_path, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     return run
@@ -40,7 +40,7 @@ def test_a_token_that_the_server_accepts_is_all_that_is_printed(ibutsu: Command,
     token = made.stdout.removesuffix("\n")
     expires = jwt.decode(token, options={"verify_signature": False})["exp"]
     assert 2 * 86400 - 60 < expires - time.time() <= 2 * 86400
-    user = httpx.get(f"http://{gunicorn[0]}/api/user", headers={"Authorization": f"Bearer {token}"}).json()
+    user = httpx.get(f"http://{gunicorn[0]}/api/user", headers={"Authorization": f"Bearer {token}"}, timeout=60).json()
     assert (user["email"], user["is_superadmin"]) == ("ops@example.com", True)
 
 

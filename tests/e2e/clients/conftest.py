@@ -112,7 +112,7 @@ class Session:
         address = f"/project/{self.member.project_id}/runs/{self.run_id}"
         match = re.search(rf"Results uploaded to: (\S+{address})\n", self.output)
         assert match, self.output
-        assert httpx.get(match[1]).status_code == 200
+        assert httpx.get(match[1], timeout=60).status_code == 200
 
     def written(self) -> Stored:
         """Return what the plugin's archive says, which it writes in server mode too."""

@@ -121,7 +121,7 @@ def test_without_redis_the_upload_waits_and_the_answer_says_so(
         data={"importFile": (io.BytesIO(b"<testsuite/>"), "r.xml"), "project": "ann-project"},
         headers={"Authorization": f"Bearer {ann.token}"},
     )
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "it does not try for ever"
     assert response.status_code == 201
     answer = response.get_json()
     assert answer["status"] == "pending"
@@ -222,9 +222,9 @@ def test_an_upload_that_is_cut_off_leaves_nothing(gunicorn: tuple[str, int], ann
         )
         connection.sendall(head + b"y" * 3_000_000)
         time.sleep(0.5)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     busy = sa.text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL"
-                   " AND pid <> pg_backend_pid()")  # fmt: skip
+                   " AND backend_type = 'client backend' AND pid <> pg_backend_pid()")  # fmt: skip
     while session.scalar(busy) and time.monotonic() < deadline:
         session.rollback()
         time.sleep(0.1)

@@ -83,7 +83,7 @@ def start_worker(
             yield
         finally:
             process.send_signal(signal.SIGQUIT)
-            process.wait(20)
+            process.wait(60)
 
     return start
 
@@ -110,13 +110,13 @@ def test_the_report_comes_through_each_leg_is_told_and_nothing_is_left(canary: C
 
 
 def test_without_a_worker_it_fails_at_the_queue_and_takes_the_upload_back(canary: Canary) -> None:
-    flown = canary.run("--timeout", "1")
+    flown = canary.run("--timeout", "5")
     assert flown.returncode == 1
     assert (
         "The canary failed at `queue` (a worker took the task): The time is up, and no worker took it" in flown.stderr
     )
     assert canary.left() == 0
-    told = json.loads(canary.run("--timeout", "1", "--json").stdout)
+    told = json.loads(canary.run("--timeout", "5", "--json").stdout)
     assert (told["status"], told["failed_leg"], told["legs"][-1]["leg"]) == ("failure", "queue", "removal")
     assert canary.left() == 0
 
@@ -139,7 +139,7 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         sent = {name: text for name, text in self.headers.items() if name in ("Authorization", "Content-Type")}
-        answer = httpx.request(self.command, self.upstream + self.path, content=body, headers=sent)
+        answer = httpx.request(self.command, self.upstream + self.path, content=body, headers=sent, timeout=60)
         if self.command == "POST":
             assert answer.status_code == 201
             return
@@ -196,7 +196,7 @@ def test_interrupted_between_two_legs_the_next_one_says_so(canary: Canary) -> No
 
 
 def test_a_server_that_is_away_or_refuses_the_token_is_told(canary: Canary) -> None:
-    away = canary.run("--url", "http://127.0.0.1:9", "--timeout", "1")
+    away = canary.run("--url", "http://127.0.0.1:9", "--timeout", "5")
     assert (away.returncode, "Cannot connect to http://127.0.0.1:9" in away.stderr) == (1, True)
     refused = canary.run(IBUTSU_TOKEN="x.y.z")
     assert (refused.returncode, "does not accept the token" in refused.stderr) == (1, True)

@@ -59,7 +59,7 @@ def worker(server: str, environment: dict[str, str], tmp_path: Path) -> Iterator
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         yield
         process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_report_becomes_a_run_that_is_shown(
     found = re.search(rf"{server}/project/([0-9a-f-]+)/runs/([0-9a-f-]+)", done.stdout)
     assert found is not None
     headers = {"Authorization": f"Bearer {access.token}"}
-    run = httpx.get(f"{server}/api/run/{found.group(2)}", headers=headers).json()
+    run = httpx.get(f"{server}/api/run/{found.group(2)}", headers=headers, timeout=60).json()
     assert run["project_id"] == found.group(1)
     assert run["source"] == "ci"
     assert run["metadata"]["jenkins"] == {"build_number": "7"}

@@ -88,8 +88,8 @@ def test_a_full_disk_is_said_in_a_sentence() -> None:
 
 
 def test_a_port_in_use_is_passed_over() -> None:
-    with socket.create_server((ports.LOOPBACK, 0)) as taken:
-        port = taken.getsockname()[1]
+    port = ports.free_port()
+    with socket.create_server((ports.LOOPBACK, port)):
         assert not ports.is_free(port)
         other = ports.free_port(port)
         assert other != port

@@ -110,13 +110,17 @@ def test_no_process_is_left_after_the_block(
     assert_gone(running)
 
 
-def test_an_initdb_that_was_killed_does_not_hinder_the_next_start(directory: Path, script: Any) -> None:
+def test_an_initdb_that_was_killed_does_not_hinder_the_next_start(
+    directory: Path, script: Any, assert_gone: Callable[[list[psutil.Process]], None]
+) -> None:
     process = script(RUN_SERVER, directory)
     while not list(directory.glob("new-*/data/base")):
         assert process.poll() is None
         time.sleep(0.01)
+    running = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
+    assert_gone(running)
     assert not (directory / "data").exists()
 
     with postgres.server(directory, durable=False) as settings:
@@ -133,7 +137,7 @@ def test_a_ctrl_c_while_the_data_is_made_leaves_nothing(
         time.sleep(0.01)
     running = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
     assert_gone(running)
     assert not list(directory.glob("new-*"))
 

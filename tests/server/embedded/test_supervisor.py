@@ -64,15 +64,25 @@ def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def rest(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     return output
+
+
+def children(process: subprocess.Popen[str], count: int) -> list[psutil.Process]:
+    """Wait until the process has so many children, and theirs, and return them."""
+    deadline = time.monotonic() + 60
+    while len(found := psutil.Process(process.pid).children(recursive=True)) != count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
 
 
 def test_a_process_that_dies_is_said_and_started_again(supervised: Any) -> None:
     process = supervised("""
 async def main():
-    dying = supervisor.start(shell("api", "echo one; echo two >&2; sleep 0.2; exit 3"), stage=0)
-    await supervisor.ready(dying, now, seconds=5)
+    text = "echo one; echo two >&2; until [ -e ready ]; do sleep 0.1; done; exit 3"
+    await supervisor.ready(supervisor.start(shell("api", text), stage=0), now, seconds=60)
+    (directory / "ready").touch()
 run(main)
 """)
     lines = wait_for(process, "api was started again")
@@ -87,7 +97,7 @@ run(main)
 
 
 def test_a_process_that_dies_before_it_is_ready_ends_the_start(
-    supervised: Any, assert_gone: Callable[[list[psutil.Process]], None]
+    supervised: Any, directory: Path, assert_gone: Callable[[list[psutil.Process]], None]
 ) -> None:
     process = supervised("""
 async def never():
@@ -96,14 +106,14 @@ async def never():
 async def main():
     other = supervisor.start(shell("redis", "sleep 60 & wait"), stage=1)
     print("children", flush=True)
-    api = supervisor.start(shell("api", "sleep 1; echo the reason; exit 7"), stage=0)
-    await supervisor.ready(api, never, seconds=5)
+    api = supervisor.start(shell("api", "read line < go; echo the reason; exit 7"), stage=0)
+    await supervisor.ready(api, never, seconds=60)
+os.mkfifo(directory / "go")
 run(main)
 """)
     wait_for(process, "children")
-    time.sleep(0.3)
-    running = psutil.Process(process.pid).children(recursive=True)
-    assert len(running) >= 3
+    running = children(process, 3)
+    (directory / "go").write_text("go\n")
     output = rest(process)
     assert "ERROR api ended at its start (exit code 7). Its last lines:\n    the reason" in output
     assert process.returncode == 1
@@ -128,19 +138,17 @@ def test_the_end_comes_in_order_and_leaves_no_process(
 ) -> None:
     process = supervised("""
 def polite(name):
-    return shell(name, "trap 'echo bye; exit 0' TERM; sleep 60 & while :; do wait; done")
+    return shell(name, "trap 'echo bye; exit 0' TERM; sleep 60 & echo up; while :; do wait; done")
 
 async def main():
     supervisor.start(polite("redis"), stage=2)
     supervisor.start(polite("worker"), stage=1)
     supervisor.start(polite("api"), stage=0)
-    await asyncio.sleep(0.5)
-    log.say("running")
 run(main)
 """)
-    wait_for(process, "running")
-    running = psutil.Process(process.pid).children(recursive=True)
-    assert len(running) == 6
+    for _ in range(3):
+        wait_for(process, "up")
+    running = children(process, 6)
     process.send_signal(number)
     output = rest(process)
     assert [line.split()[0] for line in output.splitlines() if "bye" in line] == ["api", "worker", "redis"]
@@ -155,19 +163,18 @@ def test_a_process_that_does_not_listen_is_killed_and_a_second_ctrl_c_hurries(
 import signal
 async def main():
     stop = ((signal.SIGTERM, 60.0), (signal.SIGQUIT, 60.0))
-    supervisor.start(shell("worker", "trap '' TERM; trap '' QUIT; while :; do sleep 1; done", stop=stop), stage=0)
-    await asyncio.sleep(0.5)
-    log.say("running")
+    text = "trap '' TERM; trap '' QUIT; echo up; while :; do sleep 1; done"
+    supervisor.start(shell("worker", text, stop=stop), stage=0)
 run(main)
 """)
-    wait_for(process, "running")
+    wait_for(process, "up")
     running = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    wait_for(process, "Stopping")
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     output = rest(process)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60, "less than one of its times"
     assert "Hurrying." in output
     assert "worker did not stop in time and is killed." in output
     assert_gone(running)
@@ -178,15 +185,12 @@ def test_what_a_process_leaves_behind_in_other_groups_is_ended(
 ) -> None:
     process = supervised("""
 async def main():
-    elsewhere = f"{sys.executable} -c 'import os, time; os.setsid(); time.sleep(60)'"
-    supervisor.start(shell("worker", elsewhere + " & sleep 60 & wait"), stage=0)
-    await asyncio.sleep(0.5)
-    log.say("running")
+    python = 'import os, time; os.setsid(); print("elsewhere", flush=True); time.sleep(60)'
+    supervisor.start(shell("worker", f"{sys.executable} -c '{python}' & sleep 60 & wait"), stage=0)
 run(main)
 """)
-    wait_for(process, "running")
-    running = psutil.Process(process.pid).children(recursive=True)
-    assert len(running) == 3
+    wait_for(process, "elsewhere")
+    running = children(process, 3)
     process.send_signal(signal.SIGINT)
     rest(process)
     assert_gone(running)
@@ -197,13 +201,11 @@ def test_a_ctrl_c_while_something_is_awaited_ends_it(
 ) -> None:
     process = supervised("""
 async def main():
-    log.say("running")
-    await supervisor.complete(shell("schema", "sleep 60"), seconds=60)
+    await supervisor.complete(shell("schema", "echo up; sleep 60"), seconds=60)
     log.say("not reached")
 run(main)
 """)
-    wait_for(process, "running")
-    time.sleep(0.3)
+    wait_for(process, "up")
     running = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert "not reached" not in rest(process)
@@ -215,7 +217,7 @@ def test_long_lines_cut_lines_and_binary_are_shown(supervised: Any) -> None:
     process = supervised("""
 async def main():
     text = r"printf 'no end'; printf '\\377\\n'; head -c 40000 /dev/zero | tr '\\0' x; printf end; exit 4"
-    done = await supervisor.complete(shell("sample", text), seconds=20)
+    done = await supervisor.complete(shell("sample", text), seconds=60)
     log.say(f"exit code {done.exit_code}")
     supervisor.request_stop()
 run(main)
@@ -238,8 +240,8 @@ async def main():
     database = supervisor.start(cluster.program, stage=2)
     broker = supervisor.start(store.program, stage=1)
     supervisor.start(shell("worker", "exec sleep 60"), stage=0)
-    await supervisor.ready(database, checks.postgres_ready(cluster.settings), seconds=30)
-    await supervisor.ready(broker, checks.redis_ready(store.url), seconds=30)
+    await supervisor.ready(database, checks.postgres_ready(cluster.settings), seconds=60)
+    await supervisor.ready(broker, checks.redis_ready(store.url), seconds=60)
     log.say("running")
 run(main)
 """)
@@ -259,7 +261,7 @@ async def main():
     database = supervisor.start(
         cluster.program, stage=2, before_restart=lambda: postgres.end_orphan(cluster.data)
     )
-    await supervisor.ready(database, checks.postgres_ready(cluster.settings), seconds=30)
+    await supervisor.ready(database, checks.postgres_ready(cluster.settings), seconds=60)
     os.kill(database.pid, 9)
     await asyncio.sleep(0.5)
     while await checks.postgres_ready(cluster.settings)():

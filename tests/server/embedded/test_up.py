@@ -31,7 +31,7 @@ def start(directory: Path, *arguments: str, **variables: str) -> subprocess.Pope
 
 def refusal(directory: Path, *arguments: str, **variables: str) -> str:
     process = start(directory, *arguments, **variables)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in output
     error = output[output.index("Error: ") :]
@@ -84,7 +84,7 @@ def test_a_ctrl_c_at_any_moment_of_the_start_leaves_no_process(
         time.sleep(0.01)
     running = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Traceback" not in output
     assert_gone(running)
@@ -99,6 +99,6 @@ def test_the_sample_is_a_report_with_one_of_each_outcome() -> None:
 @pytest.mark.parametrize("arguments", [["--workers", "0"], ["--port", "0"], ["--port", "65536"]])
 def test_impossible_numbers_are_refused(directory: Path, arguments: list[str]) -> None:
     process = start(directory, *arguments)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "Invalid value" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def test_a_loop_that_turns_is_alive_and_one_that_hangs_is_not(monkeypatch: pytes
     assert answer.status == 503
     message = str(body(answer)["message"])
     # The test runs in the main thread, which is where a main loop is.
-    assert "has not turned for 0 s: it is in" in message
+    assert re.search(r"has not turned for \d+ s: it is in", message)
     assert "heart.py" in message
 
 
@@ -100,9 +101,10 @@ def test_an_answer_counts_for_a_while_and_a_server_that_is_away_is_asked_once(
     monkeypatch.setattr(health, "PATIENCE", 0.05)
     check = Check("PostgreSQL", ask)
     for _ in range(3):
-        assert check.problem() == "PostgreSQL has not answered for 0 s."
+        assert re.fullmatch(r"PostgreSQL has not answered for \d+ s\.", str(check.problem()))
     go.set()
     monkeypatch.setattr(health, "PATIENCE", 30.0)
+    monkeypatch.setattr(health, "KEPT", 3600.0)
     assert [check.problem() for _ in range(3)] == [None] * 3
     assert len(asked) == 1
     monkeypatch.setattr(health, "KEPT", -1.0)
@@ -131,11 +133,11 @@ def server() -> Iterator[HealthServer]:
 
 def test_the_server_answers_its_routes_and_names_them_where_there_is_none(server: HealthServer) -> None:
     base = f"http://127.0.0.1:{server.server_port}"
-    assert httpx.get(f"{base}/healthz?verbose").text == "fine\n"
-    assert httpx.head(f"{base}/healthz").status_code == 200
-    missing = httpx.get(f"{base}/")
+    assert httpx.get(f"{base}/healthz?verbose", timeout=30).text == "fine\n"
+    assert httpx.head(f"{base}/healthz", timeout=30).status_code == 200
+    missing = httpx.get(f"{base}/", timeout=30)
     assert (missing.status_code, missing.text) == (404, "/healthz\n")
-    assert httpx.post(f"{base}/healthz").status_code == 501
+    assert httpx.post(f"{base}/healthz", timeout=30).status_code == 501
 
 
 def test_clients_that_hold_their_connections_keep_no_probe_out(server: HealthServer) -> None:

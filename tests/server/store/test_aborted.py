@@ -12,8 +12,6 @@ from sqlalchemy.orm import Session
 from ibutsu_server.store import aborted, summary
 from ibutsu_server.store.models import Result, Run
 
-NOW = dt.datetime.now(dt.UTC)
-
 
 def add(session: Session, *, collected: Any, ages: tuple[float, ...], run_age: float, **data: Any) -> uuid.UUID:
     """Store a run with results; ages are in hours."""
@@ -29,7 +27,7 @@ def add(session: Session, *, collected: Any, ages: tuple[float, ...], run_age: f
 
 
 def ago(hours: float) -> dt.datetime:
-    return NOW - dt.timedelta(hours=hours)
+    return dt.datetime.now(dt.UTC) - dt.timedelta(hours=hours)
 
 
 def mark(session: Session) -> int:

@@ -57,7 +57,7 @@ PLACES = st.tuples(st.none() | TEXTS, st.none() | TEXTS, st.none() | TEXTS)
 @given(
     data=st.data(), owners=st.tuples(st.uuids(), st.none() | st.uuids()), over=PLACES, form=OBJECTS, default=INSTANTS
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_results_are_read_back_as_they_were_written(
     connection: Any,
     *,

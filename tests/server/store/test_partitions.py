@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from itertools import pairwise
@@ -514,6 +515,8 @@ def test_uploads_beside_the_making_and_dropping_of_partitions_are_all_there(
             partitions.drop(connection, one, kept=STAYING, parameters={"staying": []})
         assert old not in ids(session)
         partitions.ensure(connection, OLD, 1)
+    while len(stored) <= 5 and not problems:
+        time.sleep(0.01)
     done.set()
     for thread in threads:
         thread.join()

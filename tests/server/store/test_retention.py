@@ -252,7 +252,7 @@ steps = st.lists(st.tuples(st.integers(0, 100), st.sampled_from(Kind), hows), mi
 @pytest.mark.parametrize("batch_bytes", [3, 1 << 25])
 @settings(
     max_examples=EXAMPLES,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     # To make a history shorter takes minutes, and is worth them only by hand.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

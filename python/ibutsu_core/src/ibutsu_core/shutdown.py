@@ -65,7 +65,10 @@ def hand_back(worker: Any, handed_back: HandedBack) -> None:
         logger.warning("Task %s[%s] is handed back: its worker has no more time for it.", request.name, request.id)
         request.cancel(worker.pool, signal.SIGKILL, emit_retry=False)
     connection = worker.consumer.connection
-    if connection is not None:
-        # The first to be consumed, for they have waited the longest.
-        connection.default_channel.qos.restore_unacked_once()
-    handed_back(requests)
+    try:
+        if connection is not None:
+            # The first to be consumed, for they have waited the longest.
+            connection.default_channel.qos.restore_unacked_once()
+    finally:
+        # Even where Redis is away, or the main thread was quicker: what the repair takes up has lost no worker.
+        handed_back(requests)
