@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibutsu_core.pacing import LARGEST, LIMIT, LONGEST_PAUSE, SMALLEST, TARGET, Pace
@@ -23,6 +23,7 @@ def test_a_size_stays_within_its_bounds_and_within_a_step(pace: Pace, rows: int,
 
 
 @given(st.floats(1e-7, 0.05), st.floats(0, 0.04), paces)
+@example(1 / 64, 0.039, Pace(1))
 def test_the_size_finds_the_time_that_is_wanted(per_row: float, per_batch: float, pace: Pace) -> None:
     """Whatever a row costs: after a while a batch takes about the target, or one row, or as many as are allowed."""
     for _ in range(40):

@@ -38,7 +38,7 @@ class Pace:
         factor = min(max(wanted, 1 / STEP), STEP)
         if factor > 1 and rows < self.size:
             factor = 1.0
-        return Pace(min(max(int(self.size * factor), SMALLEST), LARGEST))
+        return Pace(min(max(round(self.size * factor), SMALLEST), LARGEST))
 
     def after_failure(self) -> Pace:
         """Return the pace after a batch that was given up, because it took too long or others had its rows."""
