@@ -41,6 +41,7 @@ class SteadyConsumer(Consumer):
     """
 
     connection_errors: tuple[type[Exception], ...]
+    hub: Any
 
     def connect(self) -> Any:
         """Connect to a Redis that takes writes, and look at each message before Celery does."""
