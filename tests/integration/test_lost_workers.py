@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from celery import Celery
 from sqlalchemy.orm import Session
 
+from fault_processes import runs
 from ibutsu_core.celery_utils import create_broker_celery_app
 from ibutsu_core.settings import CelerySettings, DatabaseSettings
 from ibutsu_server.embedded import files, processes, redis
@@ -217,9 +219,9 @@ def test_an_import_that_fails_without_end_is_given_up_and_lost_workers_do_not_co
     )
 
 
-def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connection(
-    server_directory: Path, start_worker: StartWorker, until: Until
-) -> None:
+@pytest.fixture
+def broker(server_directory: Path) -> Iterator[tuple[str, Killed]]:
+    """A Redis of the test's own that it may kill, and its URL."""
     directory = files.private_directory(server_directory / f"redis-{uuid.uuid4().hex[:6]}")
     store = redis.prepare(directory)
 
@@ -228,19 +230,50 @@ def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connect
         processes.wait_until(lambda: redis.refusal(store.url), process, "Redis", seconds=60, log=directory / "log")
         return process
 
+    with (directory / "log").open("ab") as output, contextlib.closing(Killed(start)) as killed:
+        yield store.url, killed
+
+
+def test_a_worker_outlives_its_broker_and_repairs_what_was_lost_with_the_connection(
+    broker: tuple[str, Killed], start_worker: StartWorker, until: Until
+) -> None:
     def repairs() -> set[str]:
         return set(re.findall(r"sync_aborted_runs\[(\S+)\] received", log.read_text()))
 
-    with (
-        (directory / "log").open("ab") as output,
-        contextlib.closing(Killed(start)) as broker,
-        start_worker(CELERY_BROKER_URL=store.url, CELERY_RESULT_BACKEND=store.url) as log,
-    ):
+    url, server = broker
+    with start_worker(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND=url) as log:
         # The worker has the repair in its hands until its time comes, and cannot give it back to a broker that died.
         until(lambda: len(repairs()) == 1, log)
         before = worker()
-        broker.close()
+        server.close()
         until(lambda: "Cannot connect to redis" in log.read_text(), log)
-        broker.start()
+        server.start()
         until(lambda: len(repairs()) == 2, log)
         assert worker() == before
+
+
+def test_a_child_that_is_lost_before_its_worker_has_a_broker_is_replaced(
+    broker: tuple[str, Killed], environment: dict[str, str], tmp_path: Path, until: Until
+) -> None:
+    url, server = broker
+    server.close()
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-m", "celery", "--app", "ibutsu_server:worker_app", "worker"]
+    variables = environment | {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+    with log.open("wb") as output, subprocess.Popen(command, env=variables, stdout=output, stderr=output) as process:
+        try:
+            until(lambda: "Cannot connect to redis" in log.read_text() or process.poll() is not None, log)
+            (child,) = worker().children()
+            child.kill()
+            until(lambda: not runs(child), log)
+            server.start()
+            with create_broker_celery_app(
+                "tests", settings=CelerySettings(broker_url=url, result_backend=url)
+            ) as celery:
+                sent = celery.send_task("ibutsu_server.tasks.runs.update_run", (str(uuid.uuid4()),))
+                until(lambda: sent.ready() or process.poll() is not None, log)
+                assert process.poll() is None, log.read_text()
+                assert sent.get()["found"] is False
+            assert [one.pid for one in worker().children()] != [child.pid]
+        finally:
+            process.terminate()

@@ -41,6 +41,7 @@ class SteadyConsumer(Consumer):
     """
 
     connection_errors: tuple[type[Exception], ...]
+    hub: Any
 
     def connect(self) -> Any:
         """Connect to a Redis that takes writes, and look at each message before Celery does."""
@@ -88,9 +89,12 @@ class SteadyConsumer(Consumer):
             self.connection_errors = errors
 
     def loop_args(self) -> Any:
-        """Begin the loop with living children only: Celery ends with one that it saw end before it connected again."""
+        """Begin the loop with living children only: Celery ends with one that ended before it connected."""
         pool = getattr(self.pool, "_pool", None)
         if pool is not None:
+            if pool.on_process_down is None and self.hub is not None:
+                # Before its first loop, the pool cannot give an ended child's pipes to another yet.
+                self.pool.register_with_event_loop(self.hub)
             pool.maintain_pool()
         return super().loop_args()
 
