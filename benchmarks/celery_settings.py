@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--hiredis", help="where `pip install --target` has put hiredis, to measure it too")
     options = parser.parse_args()
     cases = TASKS + ((Case("with hiredis", packages=options.hiredis),) if options.hiredis else ())
-    with common.servers() as servers, redis.Redis.from_url(servers.broker) as store:
+    with common.servers() as servers, redis.Redis.from_url(servers.broker, socket_timeout=None) as store:
         if "tasks" in options.only:
             compare_tasks(servers, store, cases, options.tasks, options.turns)
         if "waits" in options.only:
