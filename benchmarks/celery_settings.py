@@ -127,7 +127,7 @@ WAITS = (
     Case("worker_prefetch_multiplier 4", {"worker_prefetch_multiplier": 4}),
     Case("task_acks_late off", {"task_acks_late": False}),
     Case("both", {"worker_prefetch_multiplier": 4, "task_acks_late": False}),
-    Case("both, disable_prefetch", {"worker_disable_prefetch": True, "task_acks_late": False}),
+    Case("task_acks_late off, no prefetch", {"worker_disable_prefetch": True, "task_acks_late": False}),
 )
 
 STARTS = (
