@@ -56,15 +56,15 @@ def noop():
 
 
 @contextlib.contextmanager
-def worker(servers: Servers, name: str, program: str) -> Iterator[psutil.Process]:
-    """Run a worker of the program's application, ready."""
+def worker(servers: Servers, name: str, program: str, *options: str, packages: str = "") -> Iterator[psutil.Process]:
+    """Run a worker of the program's application, ready, with options of its command and a directory of packages."""
     (servers.directory / f"{name}_program.py").write_text(program)
-    path = f"{servers.directory}:{os.environ.get('PYTHONPATH', '')}"
+    path = os.pathsep.join(filter(None, (str(servers.directory), packages, os.environ.get("PYTHONPATH"))))
     log = servers.directory / f"{name}.log"
     command = [sys.executable, "-m", "celery", "--app", f"{name}_program", "worker", "--hostname", f"{name}@%h"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--loglevel", "info"],
+            [*command, "--loglevel", "info", *options],
             env=servers.environment | {"PYTHONPATH": path},
             stdout=output,
             stderr=output,

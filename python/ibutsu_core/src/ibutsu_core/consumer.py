@@ -10,6 +10,7 @@ from typing import Any
 
 import redis
 from celery.worker.consumer import Consumer
+from celery.worker.consumer.mingle import Mingle
 from kombu.exceptions import OperationalError
 
 from ibutsu_core import queues, repair
@@ -42,6 +43,13 @@ class SteadyConsumer(Consumer):
 
     connection_errors: tuple[type[Exception], ...]
     hub: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        blueprint: Any = self.blueprint
+        for step in blueprint.order:
+            if isinstance(step, Mingle):
+                step.send_hello = ask_neighbours  # type: ignore[method-assign, assignment]
 
     def connect(self) -> Any:
         """Connect to a Redis that takes writes, and look at each message before Celery does."""
@@ -115,6 +123,22 @@ class SteadyConsumer(Consumer):
         except Exception as error:  # noqa: BLE001 - the worker connects again, whatever this was
             logger.warning("The lost connection could not be closed: %s", error)
             self.connection = None
+
+
+def ask_neighbours(consumer: Any) -> dict[str, Any]:
+    """Ask the other workers which tasks were revoked, as Celery does; returns the answers, by the workers' names.
+
+    Celery waits a second for whoever may answer, half of a worker's start; here for those that the broker knows. One
+    that was killed is known for a while longer, and then the second passes.
+    """
+    control = consumer.app.control
+    bound = len(consumer.connection.default_channel.get_table(control.mailbox.exchange.name))
+    if not bound:
+        return {}
+    inspect = control.inspect(timeout=1.0, connection=consumer.connection, limit=bound)
+    answers: dict[str, Any] = inspect.hello(consumer.hostname, list(consumer.controller.state.revoked)) or {}
+    answers.pop(consumer.hostname, None)
+    return answers
 
 
 class Reader:
