@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 from ibutsu_server.ops import multiprocess, probes
 
@@ -35,9 +38,19 @@ logconfig_dict = {
 }
 
 
-def on_starting(_server: Any) -> None:
-    """Make the directory in which all of gunicorn's workers count."""
+def on_starting(server: Any) -> None:
+    """Make the directory in which all of gunicorn's workers count, and have gunicorn end in order."""
     multiprocess.prepare()
+    server.stop = functools.partial(_stop, server.stop)
+
+
+def _stop(stop: Callable[[bool], None], graceful: bool = True) -> None:
+    """Stop the workers, also where another one could not start either: gunicorn raises that, out of its end."""
+    while True:
+        try:
+            return stop(graceful)
+        except HaltServer:
+            continue  # That worker is gone, so this comes to an end.
 
 
 def post_worker_init(worker: Any) -> None:
