@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from ibutsu_core.settings import DatabaseSettings
 from ibutsu_server.store.database import create_engine
+from ibutsu_server.store.models import Run
 
 
 @pytest.fixture
@@ -29,6 +31,15 @@ def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @pytest.fixture
 def session(engine: sa.Engine) -> Iterator[Session]:
-    """A session that is in no transaction."""
-    with Session(engine) as session:
+    """A session that is in no transaction; what it has read stays as it was."""
+    with Session(engine, expire_on_commit=False) as session:
         yield session
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    """A run."""
+    run = Run(id=uuid.uuid4(), data={})
+    session.add(run)
+    session.commit()
+    return run
