@@ -294,8 +294,9 @@ def test_memory_does_not_grow_with_the_number_of_members(tar: Any) -> None:
         finally:
             tracemalloc.stop()
 
-    peak(10)
-    assert peak(1000) < peak(100) + 100_000
+    # What else the process does meanwhile is counted too, and is not there each time.
+    small, large = (min(peak(count) for _ in range(5)) for count in (100, 1000))
+    assert large < small + 100_000
 
 
 def test_long_and_unicode_names_are_kept(tar: Any, result: Any, read: Any) -> None:

@@ -28,7 +28,7 @@ FEW_BYTES = 4 * 1024 * 1024
 
 COPIED = 50
 COPIED_BYTES = 32 * 1024 * 1024
-"""Artifacts that a transaction copies at most, and from how many bytes on it takes no other one."""
+"""Artifacts that a transaction copies at most, and their bytes, unless it is one alone."""
 
 # Lock not available, deadlock, cancelled by the time limit; a row that came into the default partition meanwhile, and
 # an artifact that went.
